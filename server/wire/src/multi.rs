@@ -108,7 +108,10 @@ impl MultiResult {
             Some(OpCode::GetChildren) => Self::Children { children: from.vec("children")? },
             Some(OpCode::GetData) => Self::Data { data: from.buffer("data")?, stat: Stat::read(from)? },
             _ => {
-                return Err(DecodeError::UnknownValue { field: "type of a result in a multi", value: number });
+                return Err(DecodeError::UnknownValue {
+                    field: "type of a result in a multi",
+                    value: number,
+                });
             }
         })
     }
