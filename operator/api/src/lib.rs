@@ -1,1 +1,40 @@
-//! 
+//! The custom resources of zkensemble, as Rust types.
+//!
+//! `crds/*.yaml` is generated from here ([`render`]) and never edited. What the API server can check by itself
+//! stands in the schema as CEL rules whose messages say what to do; what it cannot (Secrets, live state) becomes
+//! a condition. Defaults that will never change are in the schema; the rest is resolved by the operator in memory.
+//! Nothing here decides or talks to anyone.
+
+pub mod condition;
+mod crd;
+mod duration;
+mod ensemble;
+mod quantity;
+mod server;
+mod status;
+mod storage;
+
+pub use crd::{crds, render};
+pub use duration::Duration;
+pub use ensemble::{
+    AntiAffinity, ClientService, ClientServiceType, Image, PodDisruptionBudget, PullPolicy, Resources,
+    Scheduling, Services, Spread, UpdatePolicy, ZkEnsemble, ZkEnsembleSpec,
+};
+pub use quantity::Quantity;
+pub use server::{FourLetterWord, Limits, LogFormat, LogLevel, Logging, Server, Session};
+pub use status::{
+    Endpoints, Expectation, MemberRole, MemberState, MemberStatus, OperationStatus, ZkEnsembleStatus,
+};
+pub use storage::{ClaimMetadata, Retention, RetentionPolicy, Storage};
+
+/// The API group of every kind.
+pub const GROUP: &str = "zkensemble.dev";
+
+/// The label, on every object of an ensemble, that holds the ensemble's name.
+pub const NAME_LABEL: &str = "zkensemble.dev/name";
+
+/// On a claim: the ensemble its disk belongs to, 32 hex digits. A disk without it has never been used.
+pub const ENSEMBLE_ID_ANNOTATION: &str = "zkensemble.dev/ensemble-id";
+
+/// On a claim: `true` once the ensemble accepted clients, so that an empty disk behind it means lost data.
+pub const INITIALIZED_ANNOTATION: &str = "zkensemble.dev/initialized";
