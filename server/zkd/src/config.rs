@@ -1,0 +1,124 @@
+//! What a server is told before it starts: the command line, and a ZooKeeper `zoo.cfg` or the one our operator renders.
+//!
+//! A [`Config`] that exists is valid: ports are ports, bounds are in order, the own server is in the list, and what
+//! this server cannot do has been refused with the line that asks for it. A key that nobody here knows is a warning,
+//! since ZooKeeper's files hold many; it is never an error.
+//!
+//! Reads the named files and `myid`, once. Binds, resolves and creates nothing.
+
+mod address;
+mod arguments;
+mod managed;
+mod properties;
+mod server;
+mod settings;
+mod zoo_cfg;
+
+use std::fs;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+
+pub use address::{Address, Host, Listen};
+pub use arguments::Arguments;
+pub use managed::{Managed, PeerTls};
+pub use server::{Role, Server, ServerId};
+pub use settings::Origin;
+
+use crate::four_letter::Whitelist;
+use settings::Settings;
+
+/// Everything that is set once and for all when the process starts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Holds snapshots and identity.
+    pub data_dir: PathBuf,
+    /// Holds the log; the same as `data_dir` unless `dataLogDir` says otherwise.
+    pub log_dir: PathBuf,
+    /// Where clients are waited for, in plain text.
+    pub clients: Listen,
+    /// The unit of ZooKeeper's timeouts, above 0.
+    pub tick_ms: i32,
+    /// In ticks, above 0. Shown to whoever asks for the configuration.
+    pub init_limit_ticks: i32,
+    /// As `init_limit_ticks`.
+    pub sync_limit_ticks: i32,
+    pub session_timeout: SessionTimeoutBounds,
+    /// Connections from one source address; `None` is without limit.
+    pub max_client_cnxns: Option<NonZeroU32>,
+    /// `jute.maxbuffer`: the longest message a client may send, in bytes.
+    pub max_message_len: usize,
+    pub four_letter_words: Whitelist,
+    /// `user:digest` of the one whom no access control list stops.
+    pub super_digest: Option<String>,
+    /// Admin commands, probes and metrics; `None` when switched off.
+    pub admin_http: Option<Listen>,
+    /// A second place for metrics alone, where ZooKeeper's Prometheus provider has them.
+    pub metrics_http: Option<Listen>,
+    pub ensemble: Ensemble,
+}
+
+/// What a client's wish for a session timeout is clamped to: 0 < `min_ms` <= `max_ms`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionTimeoutBounds {
+    pub min_ms: i32,
+    pub max_ms: i32,
+}
+
+/// With whom this server serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ensemble {
+    /// Alone: no `server.N` line, or just the one.
+    Standalone,
+    /// The servers of a `zoo.cfg`, two or more, sorted by id; `my_id` is one of them.
+    ZooCfg { my_id: ServerId, servers: Vec<Server> },
+    /// Whatever our operator says over the admin port.
+    Managed(Managed),
+}
+
+/// A configuration and what in it has no effect.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    pub config: Config,
+    /// One sentence each, with file and line, to be logged once logging is set up.
+    pub warnings: Vec<String>,
+}
+
+/// Why the server does not start. Every message names the place and says what to do there.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read {}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("cannot read {}: write into it the N of this server's own server.N line", path.display())]
+    ReadMyId { path: PathBuf, source: std::io::Error },
+    /// A line of a file or a property of the command line.
+    #[error("{origin}: {problem}")]
+    Refused { origin: Origin, problem: String },
+    #[error("{}: {key} is missing: {advice}", file.display())]
+    Missing { file: PathBuf, key: &'static str, advice: &'static str },
+}
+
+impl Config {
+    /// Reads what the command line names.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if a file cannot be read, or if what stands in it cannot be served as it is meant.
+    pub fn load(arguments: &Arguments) -> Result<Loaded, ConfigError> {
+        let mut settings = Settings::new(&arguments.properties);
+        let config = match (&arguments.config, &arguments.data_dir) {
+            (Some(file), _) => {
+                let text = fs::read_to_string(file);
+                let text = text.map_err(|source| ConfigError::Read { path: file.clone(), source })?;
+                settings.add_file(file, &text);
+                zoo_cfg::config(&mut settings, file, arguments.pod_name.as_deref(), read_myid)?
+            }
+            (None, Some(data_dir)) => zoo_cfg::standalone(&mut settings, data_dir)?,
+            (None, None) => unreachable!("the command line requires one of them"),
+        };
+        Ok(Loaded { config, warnings: settings.into_warnings() })
+    }
+}
+
+fn read_myid(data_dir: &Path) -> Result<String, ConfigError> {
+    let path = data_dir.join("myid");
+    fs::read_to_string(&path).map_err(|source| ConfigError::ReadMyId { path, source })
+}

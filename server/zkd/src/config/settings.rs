@@ -1,0 +1,135 @@
+//! All that was set, and from where: each setting is taken once, and what nobody takes is what has no effect.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::ConfigError;
+use super::address::{Host, parse_port};
+use super::properties;
+
+/// Where a setting stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    Line {
+        file: Arc<Path>,
+        line: usize,
+    },
+    /// `-D` on the command line, with its full name.
+    Property {
+        name: String,
+    },
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line { file, line } => write!(f, "{}:{line}", file.display()),
+            Self::Property { name } => write!(f, "-D{name}"),
+        }
+    }
+}
+
+/// One value that somebody set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Setting {
+    pub key: String,
+    pub value: String,
+    pub origin: Origin,
+}
+
+impl Setting {
+    /// The error that this value cannot be used; `problem` says why and what to do.
+    pub fn refused(&self, problem: impl fmt::Display) -> ConfigError {
+        let problem = format!("{}={}: {problem}", self.key, self.value);
+        ConfigError::Refused { origin: self.origin.clone(), problem }
+    }
+
+    /// A number from 1 on.
+    pub fn positive(&self) -> Result<i32, ConfigError> {
+        let number = self.value.parse().ok().filter(|number| *number > 0);
+        number.ok_or_else(|| self.refused("write a whole number above 0"))
+    }
+
+    pub fn port(&self) -> Result<u16, ConfigError> {
+        parse_port(&self.value).ok_or_else(|| self.refused("write a port from 1 to 65535"))
+    }
+
+    pub fn host(&self) -> Result<Host, ConfigError> {
+        Host::parse(&self.value).ok_or_else(|| self.refused("write a host name or an IP address"))
+    }
+
+    pub fn bool(&self) -> Result<bool, ConfigError> {
+        match self.value.to_ascii_lowercase().as_str() {
+            "true" | "yes" => Ok(true),
+            "false" | "no" => Ok(false),
+            _ => Err(self.refused("write true or false")),
+        }
+    }
+
+    pub fn path(&self) -> Result<PathBuf, ConfigError> {
+        if self.value.is_empty() {
+            Err(self.refused("name a directory"))
+        } else {
+            Ok(PathBuf::from(&self.value))
+        }
+    }
+}
+
+/// The settings that nobody has taken yet. Of several for one key the last counts, and a file's count more than the
+/// command line's, as in ZooKeeper.
+#[derive(Debug)]
+pub(super) struct Settings {
+    left: Vec<Setting>,
+}
+
+impl Settings {
+    /// Begins with the properties of the command line. ZooKeeper makes `zookeeper.x` of a key `x` in its file, so
+    /// both names mean one setting.
+    pub fn new(properties: &[(String, String)]) -> Self {
+        let setting = |(name, value): &(String, String)| Setting {
+            key: name.strip_prefix("zookeeper.").unwrap_or(name).to_owned(),
+            value: value.trim().to_owned(),
+            origin: Origin::Property { name: name.clone() },
+        };
+        Self { left: properties.iter().map(setting).collect() }
+    }
+
+    /// Adds the settings of a file.
+    pub fn add_file(&mut self, file: &Path, text: &str) {
+        let file: Arc<Path> = file.into();
+        self.left.extend(properties::parse(text).into_iter().map(|property| Setting {
+            key: property.key.strip_prefix("zookeeper.").unwrap_or(&property.key).to_owned(),
+            value: property.value,
+            origin: Origin::Line { file: file.clone(), line: property.line },
+        }));
+    }
+
+    pub fn take(&mut self, key: &str) -> Option<Setting> {
+        self.take_all(|candidate| candidate == key).pop()
+    }
+
+    /// Takes every setting whose key begins with `prefix`, in order.
+    pub fn take_prefixed(&mut self, prefix: &str) -> Vec<Setting> {
+        self.take_all(|candidate| candidate.starts_with(prefix))
+    }
+
+    /// Takes a setting and reads it; `None` if it is not set.
+    pub fn take_as<T>(
+        &mut self,
+        key: &str,
+        read: impl FnOnce(&Setting) -> Result<T, ConfigError>,
+    ) -> Result<Option<T>, ConfigError> {
+        self.take(key).as_ref().map(read).transpose()
+    }
+
+    /// A sentence for each setting that nobody has taken.
+    pub fn into_warnings(self) -> Vec<String> {
+        let warning = |setting: Setting| format!("{}: {} has no effect here", setting.origin, setting.key);
+        self.left.into_iter().map(warning).collect()
+    }
+
+    fn take_all(&mut self, wanted: impl Fn(&str) -> bool) -> Vec<Setting> {
+        self.left.extract_if(.., |setting| wanted(&setting.key)).collect()
+    }
+}

@@ -1,0 +1,265 @@
+//! From the settings of a `zoo.cfg` to a [`Config`].
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+
+use zke_wire::FrameDecoder;
+
+use super::address::{Host, Listen};
+use super::managed::Managed;
+use super::server::{Role, Server, ServerId};
+use super::settings::{Setting, Settings};
+use super::{Config, ConfigError, Ensemble, SessionTimeoutBounds};
+use crate::four_letter::Whitelist;
+
+/// What `--data-dir` alone means: for a laptop, so reachable from there only.
+pub(super) fn standalone(settings: &mut Settings, data_dir: &Path) -> Result<Config, ConfigError> {
+    let here = Host::parse("127.0.0.1");
+    let clients = Listen { host: here.clone(), port: 2181 };
+    let directories = Directories { data: data_dir.to_owned(), log: data_dir.to_owned() };
+    finish(settings, directories, clients, here, Ensemble::Standalone)
+}
+
+/// Reads the settings of `file`. `read_myid` gets the data directory; `pod` is this pod's name, if there is one.
+pub(super) fn config(
+    settings: &mut Settings,
+    file: &Path,
+    pod: Option<&str>,
+    read_myid: impl FnOnce(&Path) -> Result<String, ConfigError>,
+) -> Result<Config, ConfigError> {
+    refuse_what_would_be_missed(settings)?;
+    let directories = Directories::take(settings, file)?;
+    let is_managed = settings.take_as("zke.mode", |mode| match mode.value.as_str() {
+        "managed" => Ok(()),
+        _ => Err(mode.refused("managed is the only mode; leave it out to serve by the server.N lines")),
+    })?;
+    let servers = settings.take_prefixed("server.");
+    let (ensemble, own_clients) = match (is_managed, servers.first()) {
+        (Some(()), Some(server)) => {
+            return Err(server.refused("under the operator the ensemble is not in the file: leave it out"));
+        }
+        (Some(()), None) => (Ensemble::Managed(Managed::take(settings, file, pod)?), None),
+        (None, _) => described_ensemble(settings, &servers, || read_myid(&directories.data))?,
+    };
+    let clients = take_clients(settings, file, own_clients)?;
+    finish(settings, directories, clients, None, ensemble)
+}
+
+struct Directories {
+    data: PathBuf,
+    log: PathBuf,
+}
+
+impl Directories {
+    fn take(settings: &mut Settings, file: &Path) -> Result<Self, ConfigError> {
+        let advice = "name the directory for snapshots and identity";
+        let data = settings.take_as("dataDir", Setting::path)?;
+        let data = data.ok_or(ConfigError::Missing { file: file.to_owned(), key: "dataDir", advice })?;
+        let log = settings.take_as("dataLogDir", Setting::path)?.unwrap_or_else(|| data.clone());
+        Ok(Self { data, log })
+    }
+}
+
+/// Settings that change who may connect, or with whom this server works: to go on without them would be worse than
+/// to stop.
+fn refuse_what_would_be_missed(settings: &mut Settings) -> Result<(), ConfigError> {
+    for key in ["secureClientPort", "secureClientPortAddress"] {
+        if let Some(setting) = settings.take(key) {
+            return Err(setting.refused("TLS for clients is not served yet: leave it out and set clientPort"));
+        }
+    }
+    if let Some(setting) = settings.take("dynamicConfigFile") {
+        return Err(setting.refused("a second file is not read yet: write its server.N lines into this one"));
+    }
+    for key in ["sessionRequireClientSASLAuth", "enforce.auth.enabled", "client.portUnification"] {
+        if let Some(setting) = settings.take(key).filter(|setting| setting.value.eq_ignore_ascii_case("true"))
+        {
+            return Err(
+                setting.refused("not served yet: leave it out, and keep strangers away by other means")
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The ensemble that `server.N` lines describe, and where the own line says that clients are served.
+fn described_ensemble(
+    settings: &mut Settings,
+    lines: &[Setting],
+    read_myid: impl FnOnce() -> Result<String, ConfigError>,
+) -> Result<(Ensemble, Option<Listen>), ConfigError> {
+    let mut servers: Vec<Server> = Vec::with_capacity(lines.len());
+    for line in lines {
+        let server = Server::parse(line)?;
+        if let Some(other) = servers.iter().find(|other| other.id == server.id || other.peer == server.peer) {
+            return Err(line.refused(format!("server.{} has that id or address: each has its own", other.id)));
+        }
+        servers.push(server);
+    }
+    let last = match lines {
+        [] => return Ok((Ensemble::Standalone, None)),
+        [_] => return Ok((Ensemble::Standalone, servers.pop().and_then(|server| server.clients))),
+        [.., last] => last,
+    };
+    if !take_plain_peers(settings)? {
+        refuse_distant_peers(lines, &servers)?;
+    }
+    if servers.iter().all(|server| server.role == Role::Observer) {
+        return Err(last.refused("no server has a vote: make at least one of them a participant"));
+    }
+    let myid = read_myid()?;
+    let own = ServerId::parse(myid.trim()).and_then(|id| servers.iter().find(|server| server.id == id));
+    let own = own.ok_or_else(|| {
+        let myid = myid.trim();
+        last.refused(format!(
+            "this is the last server, and none has the N {myid:?} of the file myid: make them agree"
+        ))
+    })?;
+    let (my_id, clients) = (own.id, own.clients.clone());
+    servers.sort_by_key(|server| server.id);
+    Ok((Ensemble::ZooCfg { my_id, servers }, clients))
+}
+
+/// Whether the file says in so many words that peers talk in plain text.
+fn take_plain_peers(settings: &mut Settings) -> Result<bool, ConfigError> {
+    let plain = settings.take_as("sslQuorum", |setting| match setting.bool()? {
+        false => Ok(()),
+        true => Err(setting.refused(
+            "TLS between the servers of a file is not served yet: \
+             write false if the network between them is trusted, or let the operator run them",
+        )),
+    })?;
+    Ok(plain.is_some())
+}
+
+fn refuse_distant_peers(lines: &[Setting], servers: &[Server]) -> Result<(), ConfigError> {
+    match lines.iter().zip(servers).find(|(_, server)| !server.peer.host.is_loopback()) {
+        None => Ok(()),
+        Some((line, _)) => Err(line.refused(
+            "servers on other machines would be spoken to in plain text and without authentication: \
+             if the network between them is trusted, write sslQuorum=false",
+        )),
+    }
+}
+
+fn take_clients(settings: &mut Settings, file: &Path, own: Option<Listen>) -> Result<Listen, ConfigError> {
+    let host = settings.take_as("clientPortAddress", Setting::host)?;
+    let (host, port) = match (settings.take("clientPort"), own) {
+        (Some(setting), Some(own)) if setting.port()? != own.port => {
+            return Err(
+                setting.refused(format!("this server's own line says {}: write it in one place", own.port))
+            );
+        }
+        (_, Some(own)) => (host.or(own.host), own.port),
+        (Some(setting), None) => (host, setting.port()?),
+        (None, None) => {
+            let advice = "write clientPort=2181";
+            return Err(ConfigError::Missing { file: file.to_owned(), key: "clientPort", advice });
+        }
+    };
+    Ok(Listen { host, port })
+}
+
+/// Adds what every kind of server can be told.
+fn finish(
+    settings: &mut Settings,
+    directories: Directories,
+    clients: Listen,
+    http_host: Option<Host>,
+    ensemble: Ensemble,
+) -> Result<Config, ConfigError> {
+    let tick_ms = take_tick(settings)?;
+    Ok(Config {
+        data_dir: directories.data,
+        log_dir: directories.log,
+        clients,
+        tick_ms,
+        init_limit_ticks: settings.take_as("initLimit", Setting::positive)?.unwrap_or(10),
+        sync_limit_ticks: settings.take_as("syncLimit", Setting::positive)?.unwrap_or(5),
+        session_timeout: take_session_timeout(settings, tick_ms)?,
+        max_client_cnxns: settings.take_as("maxClientCnxns", read_limit)?.unwrap_or(NonZeroU32::new(60)),
+        max_message_len: settings
+            .take_as("jute.maxbuffer", read_max_buffer)?
+            .unwrap_or(FrameDecoder::DEFAULT_MAX_LEN),
+        four_letter_words: settings
+            .take("4lw.commands.whitelist")
+            .map_or_else(Whitelist::default, |setting| Whitelist::parse(&setting.value)),
+        super_digest: settings.take_as("DigestAuthenticationProvider.superDigest", read_digest)?,
+        admin_http: take_admin_http(settings, http_host.clone())?,
+        metrics_http: take_metrics_http(settings, http_host)?,
+        ensemble,
+    })
+}
+
+/// ZooKeeper's own default for `maxSessionTimeout`, the largest multiple of a tick that anything here computes.
+const MAX_SESSION_TIMEOUT_TICKS: i32 = 20;
+
+fn take_tick(settings: &mut Settings) -> Result<i32, ConfigError> {
+    let tick_ms = settings.take_as("tickTime", |setting| {
+        let tick_ms = setting.positive()?;
+        let fits = tick_ms.checked_mul(MAX_SESSION_TIMEOUT_TICKS).is_some();
+        if fits {
+            Ok(tick_ms)
+        } else {
+            Err(setting.refused("it is in milliseconds: write 2000 for two seconds"))
+        }
+    })?;
+    Ok(tick_ms.unwrap_or(3000))
+}
+
+fn take_session_timeout(settings: &mut Settings, tick_ms: i32) -> Result<SessionTimeoutBounds, ConfigError> {
+    // -1 is ZooKeeper's way to write the default out.
+    let mut bound = |key| settings.take(key).filter(|setting| setting.value != "-1");
+    let (min, max) = (bound("minSessionTimeout"), bound("maxSessionTimeout"));
+    let read = |setting: &Option<Setting>| setting.as_ref().map(Setting::positive).transpose();
+    let min_ms = read(&min)?.unwrap_or(2 * tick_ms);
+    let max_ms = read(&max)?.unwrap_or(MAX_SESSION_TIMEOUT_TICKS * tick_ms);
+    match max.or(min) {
+        Some(setting) if min_ms > max_ms => Err(setting.refused(format!(
+            "the smallest session timeout ({min_ms} ms) is above the largest ({max_ms} ms): \
+             set minSessionTimeout and maxSessionTimeout in order"
+        ))),
+        _ => Ok(SessionTimeoutBounds { min_ms, max_ms }),
+    }
+}
+
+/// 0 is no limit.
+fn read_limit(setting: &Setting) -> Result<Option<NonZeroU32>, ConfigError> {
+    let limit: Option<u32> = setting.value.parse().ok();
+    limit.map(NonZeroU32::new).ok_or_else(|| setting.refused("write a number, or 0 for no limit"))
+}
+
+/// In decimal or, as its users copy it from ZooKeeper's documentation, in hex.
+fn read_max_buffer(setting: &Setting) -> Result<usize, ConfigError> {
+    let digits = setting.value.to_ascii_lowercase();
+    let len = match digits.strip_prefix("0x") {
+        Some(hex) => i32::from_str_radix(hex, 16),
+        None => digits.parse(),
+    };
+    let len = len.ok().and_then(|len| usize::try_from(len).ok()).filter(|len| *len > 0);
+    len.ok_or_else(|| setting.refused("write a number of bytes above 0, such as 4194304 or 0x400000"))
+}
+
+fn read_digest(setting: &Setting) -> Result<String, ConfigError> {
+    let valid =
+        setting.value.split_once(':').is_some_and(|(user, digest)| !user.is_empty() && !digest.is_empty());
+    // The value is left out of the message: a log is no place for it.
+    let key = Setting { value: "(hidden)".to_owned(), ..setting.clone() };
+    if valid { Ok(setting.value.clone()) } else { Err(key.refused("write it as user:base64 of the SHA-1")) }
+}
+
+fn take_admin_http(settings: &mut Settings, default: Option<Host>) -> Result<Option<Listen>, ConfigError> {
+    let enabled = settings.take_as("admin.enableServer", Setting::bool)?.unwrap_or(true);
+    let host = settings.take_as("admin.serverAddress", Setting::host)?.or(default);
+    let port = settings.take_as("admin.serverPort", Setting::port)?.unwrap_or(8080);
+    Ok(enabled.then_some(Listen { host, port }))
+}
+
+/// There only for those who ask for ZooKeeper's metrics provider, whichever: ours is Prometheus.
+fn take_metrics_http(settings: &mut Settings, default: Option<Host>) -> Result<Option<Listen>, ConfigError> {
+    let provider = settings.take("metricsProvider.className");
+    let host = settings.take_as("metricsProvider.httpHost", Setting::host)?.or(default);
+    let port = settings.take_as("metricsProvider.httpPort", Setting::port)?;
+    let port = port.or_else(|| provider.map(|_| 7000));
+    Ok(port.map(|port| Listen { host, port }))
+}

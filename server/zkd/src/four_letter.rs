@@ -1,0 +1,308 @@
+//! Four-letter words: the text that a person or a probe gets for typing one into the client port.
+//!
+//! The words are ZooKeeper's, and so is the text, to the letter: clients, probes and dashboards take it apart. Knows
+//! nothing of the server but what a [`ServerView`] says of one moment.
+
+use std::fmt::{self, Write as _};
+use std::net::SocketAddr;
+
+use zke_wire::Zxid;
+
+use crate::config::{Config, Ensemble, Role};
+
+/// What comes before the comma is the ZooKeeper whose behaviour clients may expect, then which one this really is.
+/// Clients take the first part apart to decide what they can ask for.
+const VERSION: &str = concat!("3.9.5-zkd-", env!("CARGO_PKG_VERSION"));
+
+/// Reproducible builds know no time; a release may name its own.
+const BUILT_ON: &str = match option_env!("ZKD_BUILT_ON") {
+    Some(time) => time,
+    None => "1970-01-01 00:00 UTC",
+};
+
+const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests\n";
+
+/// The answer to `word`, after which the connection is closed; `None` if ZooKeeper has no such word, so that there is
+/// nothing to say. `view` is asked only if needed and gives `None` while clients are not served.
+pub fn answer(word: [u8; 4], config: &Config, view: impl FnOnce() -> Option<ServerView>) -> Option<String> {
+    let word = str::from_utf8(&word).ok().filter(|word| WORDS.contains(word))?;
+    if !config.four_letter_words.allows(word) {
+        return Some(format!("{word} is not executed because it is not in the whitelist.\n"));
+    }
+    if word == "ruok" {
+        return Some("imok".to_owned());
+    }
+    let view = view();
+    if word == "isro" {
+        let mode = view.map(|view| view.mode);
+        return Some(mode.map_or("null", |mode| if mode == Mode::ReadOnly { "ro" } else { "rw" }).to_owned());
+    }
+    let Some(view) = view else { return Some(NOT_SERVING.to_owned()) };
+    let mut text = String::new();
+    let written = match word {
+        "srvr" => write_version(&mut text, &view).and_then(|()| write_server(&mut text, &view)),
+        "stat" => write_version(&mut text, &view)
+            .and_then(|()| write_clients(&mut text, &view))
+            .and_then(|()| write_server(&mut text, &view)),
+        "mntr" => write_monitor(&mut text, &view),
+        "conf" => write_config(&mut text, config, &view),
+        _ => writeln!(text, "{word} is not executed because this server does not know it yet."),
+    };
+    written.expect("writing to a string cannot fail");
+    Some(text)
+}
+
+/// All that ZooKeeper knows.
+const WORDS: [&str; 20] = [
+    "conf", "cons", "crst", "dirs", "dump", "envi", "gtmk", "hash", "isro", "lead", "mntr", "orst", "ruok",
+    "srst", "srvr", "stat", "stmk", "wchc", "wchp", "wchs",
+];
+
+/// Which words are answered (`4lw.commands.whitelist`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whitelist {
+    All,
+    Words(Vec<String>),
+}
+
+impl Whitelist {
+    /// Takes words between commas; `*` anywhere is all of them.
+    pub fn parse(text: &str) -> Self {
+        let words: Vec<String> = text.split(',').map(|word| word.trim().to_owned()).collect();
+        if words.iter().any(|word| word == "*") { Self::All } else { Self::Words(words) }
+    }
+
+    pub fn allows(&self, word: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Words(words) => words.iter().any(|allowed| allowed == word),
+        }
+    }
+}
+
+/// `srvr` alone, as in ZooKeeper.
+impl Default for Whitelist {
+    fn default() -> Self {
+        Self::Words(vec!["srvr".to_owned()])
+    }
+}
+
+/// What the words tell of a server that serves, at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServerView {
+    pub mode: Mode,
+    pub latency: LatencyMs,
+    /// Messages from and to clients since the start.
+    pub received: u64,
+    pub sent: u64,
+    /// Read and not answered yet.
+    pub outstanding: u64,
+    pub uptime_ms: u64,
+    pub zxid: Zxid,
+    pub node_count: u64,
+    pub watch_count: u64,
+    pub ephemerals_count: u64,
+    /// Bytes of paths and data.
+    pub approximate_data_size: u64,
+    /// Sessions of the whole ensemble.
+    pub global_sessions: u64,
+    /// Members with a vote; `None` for a server alone.
+    pub quorum_size: Option<u64>,
+    pub open_files: u64,
+    pub max_open_files: u64,
+    pub data_dir_bytes: u64,
+    pub log_dir_bytes: u64,
+    pub clients: Vec<ClientView>,
+}
+
+/// Of requests, from the last byte read to the answer, since the start.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LatencyMs {
+    pub min: u64,
+    pub avg: f64,
+    pub max: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Leader(LeaderView),
+    Follower,
+    Observer,
+    Standalone,
+    /// Without a quorum, for clients that asked for it.
+    ReadOnly,
+}
+
+/// What only a leader knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaderView {
+    /// Members that follow it, with a vote or without.
+    pub learners: u64,
+    /// Of those with a vote, how many are up to date.
+    pub synced_followers: u64,
+    /// Of those without, how many are up to date.
+    pub synced_observers: u64,
+    /// Since it leads.
+    pub uptime_ms: u64,
+    /// `None` before its first proposal.
+    pub proposals: Option<ProposalSizes>,
+}
+
+/// In bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProposalSizes {
+    pub last: u64,
+    pub min: u64,
+    pub max: u64,
+}
+
+/// One connection of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientView {
+    pub address: SocketAddr,
+    /// Requests read and not answered yet.
+    pub queued: u64,
+    pub received: u64,
+    pub sent: u64,
+}
+
+impl Mode {
+    /// Tools look for these words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Leader(_) => "leader",
+            Self::Follower => "follower",
+            Self::Observer => "observer",
+            Self::Standalone => "standalone",
+            Self::ReadOnly => "read-only",
+        }
+    }
+
+    /// What a member of an ensemble is doing, in ZooKeeper's words.
+    fn peer_state(self) -> Option<&'static str> {
+        match self {
+            Self::Leader(_) => Some("leading - broadcast"),
+            Self::Follower => Some("following - broadcast"),
+            Self::Observer => Some("observing - broadcast"),
+            Self::Standalone | Self::ReadOnly => None,
+        }
+    }
+}
+
+fn write_version(text: &mut String, view: &ServerView) -> fmt::Result {
+    writeln!(text, "Zookeeper version: {VERSION}, built on {BUILT_ON}")?;
+    if view.mode == Mode::ReadOnly {
+        writeln!(text, "READ-ONLY mode; serving only read-only clients")?;
+    }
+    Ok(())
+}
+
+fn write_clients(text: &mut String, view: &ServerView) -> fmt::Result {
+    writeln!(text, "Clients:")?;
+    for ClientView { address, queued, received, sent } in &view.clients {
+        // 1 is Java's way to say that the connection is waited on for reading.
+        writeln!(text, " /{address}[1](queued={queued},recved={received},sent={sent})")?;
+    }
+    writeln!(text)
+}
+
+fn write_server(text: &mut String, view: &ServerView) -> fmt::Result {
+    let LatencyMs { min, avg, max } = view.latency;
+    writeln!(text, "Latency min/avg/max: {min}/{}/{max}", Decimal(avg))?;
+    writeln!(text, "Received: {}", view.received)?;
+    writeln!(text, "Sent: {}", view.sent)?;
+    writeln!(text, "Connections: {}", view.clients.len())?;
+    writeln!(text, "Outstanding: {}", view.outstanding)?;
+    writeln!(text, "Zxid: {}", view.zxid)?;
+    writeln!(text, "Mode: {}", view.mode.name())?;
+    writeln!(text, "Node count: {}", view.node_count)?;
+    if let Mode::Leader(leader) = view.mode {
+        let [last, min, max] = leader.proposal_sizes();
+        writeln!(text, "Proposal sizes last/min/max: {last}/{min}/{max}")?;
+    }
+    Ok(())
+}
+
+fn write_monitor(text: &mut String, view: &ServerView) -> fmt::Result {
+    let mut line = |key: &str, value: &dyn fmt::Display| writeln!(text, "zk_{key}\t{value}");
+    line("version", &format_args!("{VERSION}, built on {BUILT_ON}"))?;
+    line("server_state", &view.mode.name())?;
+    if let Some(state) = view.mode.peer_state() {
+        line("peer_state", &state)?;
+    }
+    line("avg_latency", &Decimal(view.latency.avg))?;
+    line("max_latency", &view.latency.max)?;
+    line("min_latency", &view.latency.min)?;
+    line("packets_received", &view.received)?;
+    line("packets_sent", &view.sent)?;
+    line("num_alive_connections", &view.clients.len())?;
+    line("outstanding_requests", &view.outstanding)?;
+    line("uptime", &view.uptime_ms)?;
+    line("znode_count", &view.node_count)?;
+    line("watch_count", &view.watch_count)?;
+    line("ephemerals_count", &view.ephemerals_count)?;
+    line("approximate_data_size", &view.approximate_data_size)?;
+    line("global_sessions", &view.global_sessions)?;
+    line("local_sessions", &0)?;
+    line("open_file_descriptor_count", &view.open_files)?;
+    line("max_file_descriptor_count", &view.max_open_files)?;
+    if let Some(quorum_size) = view.quorum_size {
+        line("quorum_size", &quorum_size)?;
+    }
+    if let Mode::Leader(leader) = view.mode {
+        line("learners", &leader.learners)?;
+        line("synced_followers", &leader.synced_followers)?;
+        line("synced_non_voting_followers", &0)?;
+        line("synced_observers", &leader.synced_observers)?;
+        line("pending_syncs", &0)?;
+        line("leader_uptime", &leader.uptime_ms)?;
+        let [last, min, max] = leader.proposal_sizes();
+        line("last_proposal_size", &last)?;
+        line("max_proposal_size", &max)?;
+        line("min_proposal_size", &min)?;
+    }
+    Ok(())
+}
+
+fn write_config(text: &mut String, config: &Config, view: &ServerView) -> fmt::Result {
+    writeln!(text, "clientPort={}", config.clients.port)?;
+    writeln!(text, "secureClientPort=-1")?;
+    writeln!(text, "dataDir={}", config.data_dir.display())?;
+    writeln!(text, "dataDirSize={}", view.data_dir_bytes)?;
+    writeln!(text, "dataLogDir={}", config.log_dir.display())?;
+    writeln!(text, "dataLogSize={}", view.log_dir_bytes)?;
+    writeln!(text, "tickTime={}", config.tick_ms)?;
+    writeln!(text, "maxClientCnxns={}", config.max_client_cnxns.map_or(0, u32::from))?;
+    writeln!(text, "minSessionTimeout={}", config.session_timeout.min_ms)?;
+    writeln!(text, "maxSessionTimeout={}", config.session_timeout.max_ms)?;
+    writeln!(text, "clientPortListenBacklog=-1")?;
+    let Ensemble::ZooCfg { my_id, servers } = &config.ensemble else { return writeln!(text, "serverId=0") };
+    writeln!(text, "serverId={my_id}")?;
+    writeln!(text, "initLimit={}", config.init_limit_ticks)?;
+    writeln!(text, "syncLimit={}", config.sync_limit_ticks)?;
+    writeln!(text, "electionAlg=3")?;
+    if let Some(own) = servers.iter().find(|server| server.id == *my_id) {
+        writeln!(text, "electionPort={}", own.election_port)?;
+        writeln!(text, "quorumPort={}", own.peer.port)?;
+        writeln!(text, "peerType={}", if own.role == Role::Observer { 1 } else { 0 })?;
+    }
+    writeln!(text, "membership: ")?;
+    servers.iter().try_for_each(|server| writeln!(text, "{server}"))
+}
+
+impl LeaderView {
+    /// Last, min and max; -1 as long as there were none.
+    fn proposal_sizes(self) -> [i64; 3] {
+        let shown = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.proposals.map_or([-1; 3], |sizes| [sizes.last, sizes.min, sizes.max].map(shown))
+    }
+}
+
+/// A number as Java shows a double rounded to four places: with one place at least.
+struct Decimal(f64);
+
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", (self.0 * 1e4).round() / 1e4)
+    }
+}
