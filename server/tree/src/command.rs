@@ -1,0 +1,73 @@
+//! What the log asks the state machine to do.
+
+use bytes::Bytes;
+use zke_wire::{Acl, ErrorCode, Id, SessionId};
+
+use crate::ids::MemberId;
+
+/// One step of the state machine. It carries everything that its outcome depends on besides the replicated state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// A client's write. It consumes a zxid also when it fails.
+    Client {
+        session: SessionId,
+        /// Of the connection that sent it; a session that was attached again since refuses it.
+        attach_epoch: u32,
+        /// Of that connection, the scheme `super` included.
+        identities: Vec<Id>,
+        op: WriteOp,
+    },
+    /// Begins a session; consumes a zxid. The id must be new, and neither 0 nor `i64::MIN`: else `BadArguments`.
+    CreateSession { session: SessionId, password: [u8; 16], timeout_ms: i32 },
+    /// Takes a session over for a new connection, with a new timeout; the connection before it can write no more.
+    /// `SessionExpired` for a session that is gone and for a wrong password. Consumes no zxid.
+    AttachSession { session: SessionId, password: [u8; 16], timeout_ms: i32 },
+    /// Ends a session and removes its ephemerals, all at one zxid. It does nothing (`SessionMoved`) if the session was
+    /// attached again since the one who asks looked.
+    CloseSession { session: SessionId, attach_epoch: u32 },
+    /// The leader refused the write that had this place in its origin's order; consumes a zxid, as a failed write does.
+    Refused { code: ErrorCode },
+    /// Whether members let clients in. `BadVersion` unless `control_epoch` is the current one.
+    SetServing { control_epoch: u64, serving: bool },
+    /// Gives a new operator the next control epoch, from which on the epochs before it are refused.
+    TakeControl {},
+    /// Records an id as never to be used again. `BadVersion` unless `control_epoch` is the current one.
+    RetireMember { control_epoch: u64, member: MemberId },
+    /// Drops what is remembered of a member's earlier incarnations. Commands of theirs are skipped from then on.
+    ForgetMarks { member: MemberId, below_incarnation: u64 },
+    /// Raises the zxid's epoch to `to` at least; up to [`RAISE_EPOCH_MAX`], else `BadArguments`.
+    RaiseEpoch { to: u32 },
+}
+
+/// The highest epoch that [`Command::RaiseEpoch`] sets. It leaves a billion elections before a zxid would turn
+/// negative, which no client could follow.
+pub const RAISE_EPOCH_MAX: u32 = 1 << 30;
+
+/// A client's write, as it was asked for: the outcome is found when it is applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WriteOp {
+    Create {
+        path: String,
+        data: Option<Bytes>,
+        acl: Vec<Acl>,
+        /// Of the request: see [`zke_wire::CreateMode`].
+        flags: i32,
+        /// Whether the client asked for the new node's stat (create2). It changes only what the client is told.
+        with_stat: bool,
+    },
+    Delete {
+        path: String,
+        /// The version the node must have, -1 for any; likewise below.
+        version: i32,
+    },
+    SetData {
+        path: String,
+        data: Option<Bytes>,
+        version: i32,
+    },
+    SetAcl {
+        path: String,
+        acl: Vec<Acl>,
+        version: i32,
+    },
+}

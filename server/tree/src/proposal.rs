@@ -1,0 +1,92 @@
+//! One log entry of ours: consecutive commands of one origin, and the leader's time.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::codec::{Malformed, Put, Reader};
+use crate::command::Command;
+use crate::ids::{MemberId, Origin};
+
+/// The first byte of every encoded proposal.
+const VERSION: u8 = 1;
+/// Where the leader stamps its time: right behind the version, so that it need not encode anew.
+const TIME_OFFSET: usize = 1;
+
+/// Consecutive commands of one origin. The command at place `i` has the sequence number `first_sequence + i`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposal {
+    /// The leader's wall clock in ms since the Unix epoch. Apply clamps it, so that time never falls.
+    pub time_ms: i64,
+    pub origin: Origin,
+    /// At least 1: a mark of 0 means that nothing was applied yet.
+    pub first_sequence: u64,
+    pub commands: Vec<Command>,
+}
+
+impl Proposal {
+    pub fn encode(&self) -> Bytes {
+        // Most commands are small writes; a batch of them grows the buffer a few times at most.
+        let mut out = BytesMut::with_capacity(64 + 128 * self.commands.len());
+        out.put_u8(VERSION);
+        out.put_i64(self.time_ms);
+        out.put_u64(self.origin.member.0);
+        out.put_u64(self.origin.incarnation);
+        out.put_u64(self.first_sequence);
+        out.put_varint(self.commands.len() as u64);
+        for command in &self.commands {
+            command.write(&mut out);
+        }
+        out.freeze()
+    }
+
+    /// Data of the commands are slices of `encoded`, not copies.
+    ///
+    /// # Errors
+    /// [`CorruptProposal`] for anything that [`Proposal::encode`] of this version or an older one cannot have written.
+    pub fn decode(encoded: Bytes) -> Result<Proposal, CorruptProposal> {
+        Self::read(&mut Reader::new(encoded)).map_err(CorruptProposal::from)
+    }
+
+    /// Puts the leader's time into an encoded proposal.
+    ///
+    /// # Errors
+    /// [`CorruptProposal`] if it is too short, or of an unknown version, which could have its time elsewhere.
+    pub fn stamp(encoded: &mut BytesMut, time_ms: i64) -> Result<(), CorruptProposal> {
+        if encoded.first() != Some(&VERSION) {
+            return Err(CorruptProposal { what: "version", offset: 0 });
+        }
+        let time = encoded.get_mut(TIME_OFFSET..TIME_OFFSET + size_of::<i64>());
+        let time = time.ok_or(CorruptProposal { what: "time", offset: TIME_OFFSET })?;
+        time.copy_from_slice(&time_ms.to_be_bytes());
+        Ok(())
+    }
+
+    fn read(from: &mut Reader) -> Result<Proposal, Malformed> {
+        if from.u8("version")? != VERSION {
+            return Err(from.malformed("unknown version"));
+        }
+        let time_ms = from.i64("time")?;
+        let origin = Origin { member: MemberId(from.u64("member")?), incarnation: from.u64("incarnation")? };
+        let first_sequence = from.u64("first sequence")?;
+        let count = from.count(1, "commands")?;
+        if first_sequence == 0 || first_sequence.checked_add(count as u64).is_none() {
+            return Err(from.malformed("first sequence"));
+        }
+        let commands = (0..count).map(|_| Command::read(from)).collect::<Result<_, _>>()?;
+        from.finish()?;
+        Ok(Proposal { time_ms, origin, first_sequence, commands })
+    }
+}
+
+/// The bytes are no proposal that this version can read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("decode a proposal: bad {what} before byte {offset}")]
+pub struct CorruptProposal {
+    pub what: &'static str,
+    pub offset: usize,
+}
+
+impl From<Malformed> for CorruptProposal {
+    fn from(Malformed { what, offset }: Malformed) -> Self {
+        Self { what, offset }
+    }
+}

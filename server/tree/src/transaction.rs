@@ -1,0 +1,209 @@
+//! Client writes: what each checks, in which order, and what it does.
+//!
+//! The order of checks is that of ZooKeeper's `PrepRequestProcessor`, since it decides which error a client sees.
+//! Nothing is changed before the last check, so a write that fails leaves nothing behind but its zxid.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use zke_wire::{Acl, CreateMode, ErrorCode, EventKind, Id, SessionId, Zxid, path, perms};
+
+use crate::acl;
+use crate::command::WriteOp;
+use crate::event::{Event, Reply, Table};
+use crate::session::{Session, Sessions};
+use crate::tree::{NewNode, Place, Tree};
+
+/// What happens at one zxid.
+pub(crate) struct Transaction<'a> {
+    pub tree: &'a mut Tree,
+    pub sessions: &'a mut Sessions,
+    pub zxid: Zxid,
+    pub time_ms: i64,
+    pub events: &'a mut Vec<Event>,
+}
+
+/// Who asks.
+#[derive(Clone, Copy)]
+struct Client<'a> {
+    session: SessionId,
+    attach_epoch: u32,
+    identities: &'a [Id],
+}
+
+impl Transaction<'_> {
+    pub fn write(
+        mut self,
+        session: SessionId,
+        attach_epoch: u32,
+        identities: &[Id],
+        op: &WriteOp,
+    ) -> Result<Reply, ErrorCode> {
+        let client = Client { session, attach_epoch, identities };
+        match op {
+            WriteOp::Create { path, data, acl, flags, with_stat: _ } => {
+                self.create(client, path, data.as_deref(), acl, *flags)
+            }
+            WriteOp::Delete { path, version } => self.delete(client, path, *version),
+            WriteOp::SetData { path, data, version } => {
+                self.set_data(client, path, data.as_deref(), *version)
+            }
+            WriteOp::SetAcl { path, acl, version } => self.set_acl(client, path, acl, *version),
+        }
+    }
+
+    pub fn create_session(
+        self,
+        id: SessionId,
+        password: [u8; 16],
+        timeout_ms: i32,
+    ) -> Result<Reply, ErrorCode> {
+        // As an ephemeral's owner, 0 says "none", and i64::MIN says "container".
+        if id.0 == 0 || id.0 == i64::MIN || self.sessions.get(id).is_some() {
+            return Err(ErrorCode::BadArguments);
+        }
+        let session = Session::new(id, password, timeout_ms);
+        let reply = Reply::of_session(&session);
+        self.sessions.insert(session);
+        Ok(reply)
+    }
+
+    pub fn close_session(mut self, id: SessionId, attach_epoch: u32) -> Result<Reply, ErrorCode> {
+        self.sessions.check(id, attach_epoch)?;
+        let ephemerals = self.sessions.remove(id).map_or_else(BTreeSet::new, |session| session.ephemerals);
+        // Slots differ between members; the order of events must not.
+        let paths: BTreeSet<String> = ephemerals.into_iter().map(|slot| self.tree.path_of(slot)).collect();
+        for path in &paths {
+            let (parent, node) = self.tree.find_with_parent(path).expect("sessions own nodes that are there");
+            self.remove(parent, node, path);
+        }
+        Ok(Reply::Done)
+    }
+
+    fn create(
+        &mut self,
+        client: Client<'_>,
+        path: &str,
+        data: Option<&[u8]>,
+        acl: &[Acl],
+        flags: i32,
+    ) -> Result<Reply, ErrorCode> {
+        let mode = CreateMode::from_flags(flags)?;
+        match mode {
+            CreateMode::PersistentTtl | CreateMode::PersistentSequentialTtl => {
+                return Err(ErrorCode::BadArguments);
+            }
+            CreateMode::Container => return Err(ErrorCode::Unimplemented),
+            _ => {}
+        }
+        self.sessions.check(client.session, client.attach_epoch)?;
+        let (parent_path, _) = split(path)?;
+        let acl = acl::stored_form(acl, client.identities)?;
+        let parent = self.tree.find(parent_path).ok_or(ErrorCode::NoNode)?;
+        acl::check(self.tree.acl(parent), perms::CREATE, client.identities)?;
+        let parent_extra = self.tree.extra(parent.slot);
+        let path = if mode.is_sequential() {
+            format!("{path}{:010}", parent_extra.cversion)
+        } else {
+            path.to_owned()
+        };
+        path::validate(&path)?;
+        let name = path::name(&path);
+        if self.tree.find(&path).is_some() {
+            return Err(ErrorCode::NodeExists);
+        }
+        if parent_extra.owner != 0 {
+            return Err(ErrorCode::NoChildrenForEphemerals);
+        }
+        let owner = if mode.is_ephemeral() { client.session.0 } else { 0 };
+        let (zxid, time_ms) = (self.zxid, self.time_ms);
+        let node = self.tree.insert(parent, &NewNode { name, data, acl: &acl, owner, zxid, time_ms });
+        if mode.is_ephemeral() {
+            self.sessions.own(client.session, node.slot);
+        }
+        let stored = self.tree.acl(node).clone();
+        self.event(EventKind::NodeCreated, &path, Table::Data, stored);
+        self.children_changed(parent, &path);
+        Ok(Reply::Created { stat: self.tree.stat(node), path })
+    }
+
+    fn delete(&mut self, client: Client<'_>, path: &str, version: i32) -> Result<Reply, ErrorCode> {
+        self.sessions.check(client.session, client.attach_epoch)?;
+        let (parent_path, _) = split(path)?;
+        if matches!(path, "/" | "/zookeeper" | "/zookeeper/quota" | "/zookeeper/config") {
+            return Err(ErrorCode::BadArguments);
+        }
+        let parent = self.tree.find(parent_path).ok_or(ErrorCode::NoNode)?;
+        acl::check(self.tree.acl(parent), perms::DELETE, client.identities)?;
+        let node = self.tree.find(path).ok_or(ErrorCode::NoNode)?;
+        check_version(self.tree.node(node).version, version)?;
+        let extra = self.tree.extra(node.slot);
+        if extra.num_children > 0 {
+            return Err(ErrorCode::NotEmpty);
+        }
+        self.sessions.disown(SessionId(extra.owner), node.slot);
+        self.remove(parent, node, path);
+        Ok(Reply::Done)
+    }
+
+    fn set_data(
+        &mut self,
+        client: Client<'_>,
+        path: &str,
+        data: Option<&[u8]>,
+        version: i32,
+    ) -> Result<Reply, ErrorCode> {
+        self.sessions.check(client.session, client.attach_epoch)?;
+        path::validate(path)?;
+        let node = self.tree.find(path).ok_or(ErrorCode::NoNode)?;
+        acl::check(self.tree.acl(node), perms::WRITE, client.identities)?;
+        check_version(self.tree.node(node).version, version)?;
+        self.tree.set_data(node, data, self.zxid, self.time_ms);
+        let acl = self.tree.acl(node).clone();
+        self.event(EventKind::NodeDataChanged, path, Table::Data, acl);
+        Ok(Reply::Stat(self.tree.stat(node)))
+    }
+
+    fn set_acl(
+        &mut self,
+        client: Client<'_>,
+        path: &str,
+        acl: &[Acl],
+        version: i32,
+    ) -> Result<Reply, ErrorCode> {
+        self.sessions.check(client.session, client.attach_epoch)?;
+        path::validate(path)?;
+        let acl = acl::stored_form(acl, client.identities)?;
+        let node = self.tree.find(path).ok_or(ErrorCode::NoNode)?;
+        acl::check(self.tree.acl(node), perms::ADMIN, client.identities)?;
+        check_version(self.tree.node(node).aversion, version)?;
+        self.tree.set_acl(node, &acl);
+        Ok(Reply::Stat(self.tree.stat(node)))
+    }
+
+    fn remove(&mut self, parent: Place, node: Place, path: &str) {
+        let acl = self.tree.acl(node).clone();
+        self.tree.remove(parent, node, self.zxid);
+        self.event(EventKind::NodeDeleted, path, Table::Both, acl);
+        self.children_changed(parent, path);
+    }
+
+    fn children_changed(&mut self, parent: Place, child_path: &str) {
+        let acl = self.tree.acl(parent).clone();
+        let path = path::parent(child_path).unwrap_or("/");
+        self.event(EventKind::NodeChildrenChanged, path, Table::Child, acl);
+    }
+
+    fn event(&mut self, kind: EventKind, path: &str, table: Table, acl: Arc<[Acl]>) {
+        self.events.push(Event { kind, path: path.into(), table, acl, zxid: self.zxid });
+    }
+}
+
+/// Parent and name, as far as create and delete look at a path before anything else.
+fn split(path: &str) -> Result<(&str, &str), ErrorCode> {
+    path.rsplit_once('/').filter(|_| !path.contains('\0')).ok_or(ErrorCode::BadArguments)
+}
+
+fn check_version(actual: i32, expected: i32) -> Result<(), ErrorCode> {
+    if expected == -1 || expected == actual { Ok(()) } else { Err(ErrorCode::BadVersion) }
+}
