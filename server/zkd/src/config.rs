@@ -14,6 +14,9 @@ mod server;
 mod settings;
 mod zoo_cfg;
 
+#[cfg(test)]
+mod tests;
+
 use std::fs;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};

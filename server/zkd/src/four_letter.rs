@@ -306,3 +306,233 @@ impl fmt::Display for Decimal {
         write!(f, "{:?}", (self.0 * 1e4).round() / 1e4)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Arguments;
+
+    fn config(lines: &str) -> Config {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let file = dir.path().join("zoo.cfg");
+        std::fs::write(&file, lines).expect("a file");
+        let arguments = Arguments { config: Some(file), data_dir: None, properties: vec![], pod_name: None };
+        Config::load(&arguments).expect("a valid configuration").config
+    }
+
+    fn open() -> Config {
+        config("dataDir=/data\nclientPort=2181\ntickTime=2000\n4lw.commands.whitelist=*\n")
+    }
+
+    fn view(mode: Mode) -> ServerView {
+        ServerView {
+            mode,
+            latency: LatencyMs { min: 0, avg: 0.512_36, max: 12 },
+            received: 70,
+            sent: 71,
+            outstanding: 2,
+            uptime_ms: 5000,
+            zxid: Zxid(0x2_0000_0005),
+            node_count: 9,
+            watch_count: 3,
+            ephemerals_count: 1,
+            approximate_data_size: 417,
+            global_sessions: 4,
+            quorum_size: None,
+            open_files: 60,
+            max_open_files: 1024,
+            data_dir_bytes: 100,
+            log_dir_bytes: 200,
+            clients: vec![
+                ClientView { address: ([127, 0, 0, 1], 5000).into(), queued: 1, received: 8, sent: 7 },
+                ClientView {
+                    address: "[::1]:5001".parse().expect("an address"),
+                    queued: 0,
+                    received: 1,
+                    sent: 0,
+                },
+            ],
+        }
+    }
+
+    fn leader() -> Mode {
+        Mode::Leader(LeaderView {
+            learners: 2,
+            synced_followers: 1,
+            synced_observers: 0,
+            uptime_ms: 4000,
+            proposals: Some(ProposalSizes { last: 48, min: 36, max: 92 }),
+        })
+    }
+
+    fn say(word: &[u8; 4], mode: Mode) -> String {
+        answer(*word, &open(), || Some(view(mode)))
+            .expect("a known word")
+            .replace(env!("CARGO_PKG_VERSION"), "VERSION")
+    }
+
+    const VERSION_LINE: &str = "Zookeeper version: 3.9.5-zkd-VERSION, built on 1970-01-01 00:00 UTC\n";
+
+    #[test]
+    fn words_that_nobody_knows_get_nothing_and_those_not_allowed_a_refusal() {
+        let config = config("dataDir=/data\nclientPort=2181\n");
+        let say = |word| answer(word, &config, || panic!("nothing of the server is needed"));
+        assert_eq!(say(*b"abcd"), None);
+        assert_eq!(
+            say(*b"ruok").as_deref(),
+            Some("ruok is not executed because it is not in the whitelist.\n")
+        );
+        assert_eq!(
+            answer(*b"wchc", &open(), || Some(view(Mode::Follower))).as_deref(),
+            Some("wchc is not executed because this server does not know it yet.\n")
+        );
+    }
+
+    #[test]
+    fn a_server_that_does_not_serve_says_so_but_is_ok() {
+        let say = |word| answer(word, &open(), || None).expect("a known word");
+        assert_eq!(say(*b"ruok"), "imok");
+        assert_eq!(say(*b"isro"), "null");
+        for word in [*b"srvr", *b"stat", *b"mntr", *b"conf"] {
+            assert_eq!(say(word), "This ZooKeeper instance is not currently serving requests\n");
+        }
+    }
+
+    #[test]
+    fn isro() {
+        assert_eq!(say(b"isro", Mode::Follower), "rw");
+        assert_eq!(say(b"isro", Mode::ReadOnly), "ro");
+    }
+
+    const FOLLOWER: &str = "Latency min/avg/max: 0/0.5124/12
+Received: 70
+Sent: 71
+Connections: 2
+Outstanding: 2
+Zxid: 0x200000005
+Mode: follower
+Node count: 9
+";
+
+    #[test]
+    fn srvr() {
+        assert_eq!(say(b"srvr", Mode::Follower), format!("{VERSION_LINE}{FOLLOWER}"));
+        let of_leader = FOLLOWER.replace("follower", "leader");
+        let expected = format!("{VERSION_LINE}{of_leader}Proposal sizes last/min/max: 48/36/92\n");
+        assert_eq!(say(b"srvr", leader()), expected);
+        let of_read_only = FOLLOWER.replace("follower", "read-only");
+        let expected =
+            format!("{VERSION_LINE}READ-ONLY mode; serving only read-only clients\n{of_read_only}");
+        assert_eq!(say(b"srvr", Mode::ReadOnly), expected);
+    }
+
+    #[test]
+    fn a_leader_without_proposals_and_a_latency_of_nothing_look_as_in_java() {
+        let leader = LeaderView {
+            learners: 0,
+            synced_followers: 0,
+            synced_observers: 0,
+            uptime_ms: 0,
+            proposals: None,
+        };
+        let mut fresh = view(Mode::Leader(leader));
+        fresh.latency = LatencyMs { min: 0, avg: 0.0, max: 0 };
+        let text = answer(*b"srvr", &open(), || Some(fresh)).expect("a known word");
+        assert!(text.contains("Latency min/avg/max: 0/0.0/0\n"), "{text}");
+        assert!(text.ends_with("Proposal sizes last/min/max: -1/-1/-1\n"), "{text}");
+    }
+
+    #[test]
+    fn stat() {
+        let clients = "Clients:
+ /127.0.0.1:5000[1](queued=1,recved=8,sent=7)
+ /[::1]:5001[1](queued=0,recved=1,sent=0)
+
+";
+        assert_eq!(say(b"stat", Mode::Follower), format!("{VERSION_LINE}{clients}{FOLLOWER}"));
+    }
+
+    const STANDALONE: &str = "zk_version	3.9.5-zkd-VERSION, built on 1970-01-01 00:00 UTC
+zk_server_state	standalone
+zk_avg_latency	0.5124
+zk_max_latency	12
+zk_min_latency	0
+zk_packets_received	70
+zk_packets_sent	71
+zk_num_alive_connections	2
+zk_outstanding_requests	2
+zk_uptime	5000
+zk_znode_count	9
+zk_watch_count	3
+zk_ephemerals_count	1
+zk_approximate_data_size	417
+zk_global_sessions	4
+zk_local_sessions	0
+zk_open_file_descriptor_count	60
+zk_max_file_descriptor_count	1024
+";
+
+    #[test]
+    fn mntr() {
+        assert_eq!(say(b"mntr", Mode::Standalone), STANDALONE);
+        let member = ServerView { quorum_size: Some(3), ..view(leader()) };
+        let text = answer(*b"mntr", &open(), || Some(member)).expect("a known word");
+        let expected = STANDALONE
+            .replace("VERSION", env!("CARGO_PKG_VERSION"))
+            .replace("standalone\n", "leader\nzk_peer_state\tleading - broadcast\n");
+        let of_leader = "zk_quorum_size	3
+zk_learners	2
+zk_synced_followers	1
+zk_synced_non_voting_followers	0
+zk_synced_observers	0
+zk_pending_syncs	0
+zk_leader_uptime	4000
+zk_last_proposal_size	48
+zk_max_proposal_size	92
+zk_min_proposal_size	36
+";
+        assert_eq!(text, format!("{expected}{of_leader}"));
+    }
+
+    const CONF: &str = "clientPort=2181
+secureClientPort=-1
+dataDir=/data
+dataDirSize=100
+dataLogDir=/data
+dataLogSize=200
+tickTime=2000
+maxClientCnxns=60
+minSessionTimeout=4000
+maxSessionTimeout=40000
+clientPortListenBacklog=-1
+serverId=0
+";
+
+    #[test]
+    fn conf() {
+        assert_eq!(say(b"conf", Mode::Standalone), CONF);
+        let mut of_ensemble = open();
+        let server = |id, port: u16| crate::config::Server {
+            id: crate::config::ServerId(id),
+            peer: crate::config::Address::parse(&format!("127.0.0.1:{port}")).expect("an address"),
+            election_port: port + 1000,
+            role: Role::Participant,
+            clients: None,
+        };
+        let my_id = crate::config::ServerId(2);
+        of_ensemble.ensemble = Ensemble::ZooCfg { my_id, servers: vec![server(1, 2888), server(2, 2889)] };
+        let text = answer(*b"conf", &of_ensemble, || Some(view(Mode::Follower))).expect("a known word");
+        let expected = "serverId=2
+initLimit=10
+syncLimit=5
+electionAlg=3
+electionPort=3889
+quorumPort=2889
+peerType=0
+membership: 
+server.1=127.0.0.1:2888:3888:participant
+server.2=127.0.0.1:2889:3889:participant
+";
+        assert_eq!(text, CONF.replace("serverId=0\n", expected));
+    }
+}

@@ -7,14 +7,13 @@ use clap::Parser;
 /// A coordination service that speaks Apache ZooKeeper's client protocol.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "zkd", version)]
-#[group(id = "source", args = ["config", "data_dir"], required = true, multiple = false)]
 pub struct Arguments {
     /// Configuration file in the format of ZooKeeper's zoo.cfg
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
     /// Serve alone on 127.0.0.1:2181 with the data in this directory, and nothing else to set
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", required_unless_present = "config", conflicts_with = "config")]
     pub data_dir: Option<PathBuf>,
 
     /// A property that ZooKeeper takes from its JVM, such as -Djute.maxbuffer=4194304; the file goes before it

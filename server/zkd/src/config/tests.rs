@@ -1,0 +1,329 @@
+//! Whole configurations: what is understood, and what is said about the rest.
+
+use std::error::Error as _;
+use std::num::NonZeroU32;
+
+use super::*;
+
+/// What zkd makes of `text` as its file, with `myid` in the data directory and `POD_NAME` in the environment.
+fn load(text: &str, properties: &[&str], myid: Option<&str>, pod: Option<&str>) -> Result<Loaded, String> {
+    let data_dir = tempfile::tempdir().expect("a temporary directory");
+    let file = data_dir.path().join("zoo.cfg");
+    fs::write(&file, text.replace("DATA", &data_dir.path().display().to_string())).expect("a file");
+    if let Some(myid) = myid {
+        fs::write(data_dir.path().join("myid"), myid).expect("a file");
+    }
+    let arguments = Arguments {
+        config: Some(file),
+        data_dir: None,
+        properties: properties
+            .iter()
+            .map(|property| property.split_once('=').expect("a property"))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect(),
+        pod_name: pod.map(str::to_owned),
+    };
+    let here = format!("{}/", data_dir.path().display());
+    let shorten = |text: String| text.replace(&here, "");
+    Config::load(&arguments)
+        .map(|loaded| Loaded { warnings: loaded.warnings.into_iter().map(shorten).collect(), ..loaded })
+        .map_err(|error| shorten(error.to_string()))
+}
+
+fn config(text: &str) -> Config {
+    load(text, &[], Some("1\n"), None).expect("a valid configuration").config
+}
+
+/// The refusal of a minimal file with these lines behind its two.
+fn refusal(lines: &str) -> String {
+    load(&format!("dataDir=DATA\nclientPort=2181\n{lines}"), &[], Some("1"), None).expect_err("a refusal")
+}
+
+fn listen(host: &str, port: u16) -> Listen {
+    Listen { host: Host::parse(host), port }
+}
+
+const THREE: &str = "dataDir=DATA
+clientPort=2181
+server.1=127.0.0.1:2888:3888
+server.2=127.0.0.1:2889:3889:observer;2182
+server.3=localhost:2890:3890:participant;[::1]:2183
+";
+
+#[test]
+fn the_smallest_file_is_a_server_alone_with_zookeeper_s_defaults() {
+    let config = load("dataDir=DATA\nclientPort=2181\n", &[], None, None).expect("valid").config;
+    assert_eq!(config.log_dir, config.data_dir);
+    assert_eq!(config.clients.to_string(), "*:2181");
+    assert_eq!((config.tick_ms, config.init_limit_ticks, config.sync_limit_ticks), (3000, 10, 5));
+    assert_eq!(config.session_timeout, SessionTimeoutBounds { min_ms: 6000, max_ms: 60_000 });
+    assert_eq!(config.max_client_cnxns, NonZeroU32::new(60));
+    assert_eq!(config.max_message_len, 1_048_575);
+    assert_eq!(config.four_letter_words, Whitelist::Words(vec!["srvr".to_owned()]));
+    assert_eq!(config.super_digest, None);
+    assert_eq!(config.admin_http.expect("on").to_string(), "*:8080");
+    assert_eq!(config.metrics_http, None);
+    assert_eq!(config.ensemble, Ensemble::Standalone);
+}
+
+#[test]
+fn every_setting_is_understood() {
+    let config = config(
+        "dataDir=DATA\ndataLogDir=/log\nclientPort=2199\nclientPortAddress=::1\ntickTime=2000\n\
+         initLimit=7\nsyncLimit=3\nminSessionTimeout=-1\nmaxSessionTimeout=90000\nmaxClientCnxns=0\n\
+         4lw.commands.whitelist=ruok, mntr\nadmin.serverPort=9080\nadmin.serverAddress=127.0.0.1\n\
+         metricsProvider.httpPort=7001\nDigestAuthenticationProvider.superDigest=super:abc=\n",
+    );
+    assert_eq!(config.log_dir, Path::new("/log"));
+    assert_eq!(config.clients.to_string(), "[::1]:2199");
+    assert_eq!((config.tick_ms, config.init_limit_ticks, config.sync_limit_ticks), (2000, 7, 3));
+    assert_eq!(config.session_timeout, SessionTimeoutBounds { min_ms: 4000, max_ms: 90_000 });
+    assert_eq!(config.max_client_cnxns, None);
+    assert_eq!(config.four_letter_words, Whitelist::Words(vec!["ruok".to_owned(), "mntr".to_owned()]));
+    assert_eq!(config.super_digest.as_deref(), Some("super:abc="));
+    assert_eq!(config.admin_http, Some(listen("127.0.0.1", 9080)));
+    assert_eq!(config.metrics_http.expect("on").to_string(), "*:7001");
+}
+
+#[test]
+fn admin_is_switched_off_and_the_metrics_provider_has_its_port() {
+    let config = config(
+        "dataDir=DATA\nclientPort=2181\nadmin.enableServer=false\n\
+         metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider\n",
+    );
+    assert_eq!(config.admin_http, None);
+    assert_eq!(config.metrics_http.expect("on").port, 7000);
+}
+
+#[test]
+fn properties_are_settings_that_the_file_goes_before() {
+    let properties = [
+        "jute.maxbuffer=0x400000",
+        "zookeeper.4lw.commands.whitelist=*",
+        "zookeeper.admin.serverPort=1",
+        "java.net.preferIPv4Stack=true",
+    ];
+    let text = "dataDir=DATA\nclientPort=2181\nadmin.serverPort=8081\n";
+    let loaded = load(text, &properties, None, None).expect("valid");
+    assert_eq!(loaded.config.max_message_len, 4 << 20);
+    assert_eq!(loaded.config.four_letter_words, Whitelist::All);
+    assert_eq!(loaded.config.admin_http.expect("on").port, 8081);
+    assert_eq!(loaded.warnings, ["-Djava.net.preferIPv4Stack: java.net.preferIPv4Stack has no effect here"]);
+}
+
+#[test]
+fn unknown_keys_are_warnings_with_their_line() {
+    let text = "dataDir=DATA\n# purge\nautopurge.purgeInterval=1\nclientPort=2181\nsnapCount=5\n";
+    let expected =
+        ["zoo.cfg:3: autopurge.purgeInterval has no effect here", "zoo.cfg:5: snapCount has no effect here"];
+    assert_eq!(load(text, &[], None, None).expect("valid").warnings, expected);
+}
+
+#[test]
+fn a_directory_alone_is_a_server_for_this_machine_only() {
+    let arguments = Arguments {
+        config: None,
+        data_dir: Some("/data".into()),
+        properties: vec![("jute.maxbuffer".to_owned(), "2000".to_owned())],
+        pod_name: None,
+    };
+    let Loaded { config, warnings } = Config::load(&arguments).expect("valid");
+    assert_eq!(
+        (config.data_dir.as_path(), config.log_dir.as_path()),
+        (Path::new("/data"), Path::new("/data"))
+    );
+    assert_eq!(config.clients, listen("127.0.0.1", 2181));
+    assert_eq!(config.admin_http, Some(listen("127.0.0.1", 8080)));
+    assert_eq!((config.max_message_len, config.ensemble), (2000, Ensemble::Standalone));
+    assert_eq!(warnings, [""; 0]);
+}
+
+#[test]
+fn server_lines_are_an_ensemble_of_which_myid_names_one() {
+    let loaded = load(THREE, &[], Some(" 3\n"), None);
+    assert_eq!(
+        loaded.expect_err("two ports for clients"),
+        "zoo.cfg:2: clientPort=2181: this server's own line says 2183: write it in one place"
+    );
+    let config =
+        load(&THREE.replace("clientPort=2181\n", ""), &[], Some(" 3\n"), None).expect("valid").config;
+    assert_eq!(config.clients, listen("::1", 2183));
+    let Ensemble::ZooCfg { my_id, servers } = config.ensemble else { panic!("{:?}", config.ensemble) };
+    assert_eq!(my_id, ServerId(3));
+    let lines: Vec<String> = servers.iter().map(Server::to_string).collect();
+    let expected = [
+        "server.1=127.0.0.1:2888:3888:participant",
+        "server.2=127.0.0.1:2889:3889:observer;0.0.0.0:2182",
+        "server.3=localhost:2890:3890:participant;[::1]:2183",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn servers_are_sorted_by_number_and_ipv6_hosts_stand_in_brackets() {
+    let servers = "server.10=[::1]:1:2\nserver.9=127.0.0.1:3:4\nserver.1=127.0.0.1:5:6\n";
+    let Ensemble::ZooCfg { servers, .. } =
+        config(&format!("dataDir=DATA\nclientPort=2181\n{servers}")).ensemble
+    else {
+        panic!("an ensemble")
+    };
+    assert_eq!(servers.iter().map(|server| server.id.0).collect::<Vec<_>>(), [1, 9, 10]);
+    assert_eq!(servers[2].peer, Address::parse("[::1]:1").expect("an address"));
+}
+
+#[test]
+fn one_server_line_is_a_server_alone_that_needs_no_myid() {
+    let config =
+        load("dataDir=DATA\nserver.1=zk.example:2888:3888;2185\n", &[], None, None).expect("valid").config;
+    assert_eq!((config.ensemble, config.clients.port), (Ensemble::Standalone, 2185));
+}
+
+#[test]
+fn myid_must_be_there_and_name_a_line() {
+    let missing = load(THREE, &[], None, None).expect_err("no myid");
+    assert_eq!(missing, "cannot read myid: write into it the N of this server's own server.N line");
+    for myid in ["4", "", "1 2", "one", "-1", "256"] {
+        let error = load(THREE, &[], Some(myid), None).expect_err(myid);
+        let expected = format!("none has the N {myid:?} of the file myid: make them agree");
+        assert!(error.starts_with("zoo.cfg:5: server.3=") && error.ends_with(&expected), "{error}");
+    }
+}
+
+#[test]
+fn plain_peers_beyond_this_machine_are_written_out() {
+    let servers = "server.1=127.0.0.1:2888:3888\nserver.2=zk-2.example:2888:3888\n";
+    assert_eq!(
+        refusal(servers),
+        "zoo.cfg:4: server.2=zk-2.example:2888:3888: servers on other machines would be spoken to in plain text and \
+         without authentication: if the network between them is trusted, write sslQuorum=false"
+    );
+    config(&format!("dataDir=DATA\nclientPort=2181\nsslQuorum=false\n{servers}"));
+    let error = refusal(&format!("sslQuorum=true\n{servers}"));
+    assert!(error.starts_with("zoo.cfg:3: sslQuorum=true: TLS between the servers of a file"), "{error}");
+}
+
+#[test]
+fn server_lines_that_make_no_ensemble_are_refused() {
+    let form = "write it as host:peerPort:electionPort[:role][;[address:]clientPort]";
+    let alone = "server.1=127.0.0.1:2888:3888\n";
+    for (line, problem) in [
+        ("server.2=127.0.0.1:2888", form),
+        ("server.2=127.0.0.1", form),
+        ("server.2=:2888:3888", form),
+        ("server.2=127.0.0.1:2888:0", form),
+        ("server.2=127.0.0.1:2888:3888:observer:x", form),
+        ("server.2=127.0.0.1:2888:3888;", form),
+        ("server.2=127.0.0.1:2889:3888:leader", "the role is participant or observer"),
+        ("server.256=127.0.0.1:2889:3888", "the N of server.N is a number from 0 to 255"),
+        ("server.1=127.0.0.1:2889:3888", "server.1 has that id or address: each has its own"),
+        ("server.2=127.0.0.1:2888:3889", "server.1 has that id or address: each has its own"),
+        (
+            "server.2=127.0.0.1:1:2|127.0.0.2:1:2",
+            "several addresses for one server are not served yet: write one",
+        ),
+    ] {
+        assert_eq!(refusal(&format!("{alone}{line}\n")), format!("zoo.cfg:4: {line}: {problem}"));
+    }
+    let observers = "server.1=127.0.0.1:1:2:observer\nserver.2=127.0.0.1:3:4:observer\n";
+    assert!(refusal(observers).ends_with("no server has a vote: make at least one of them a participant"));
+}
+
+#[test]
+fn bad_values_are_refused_with_what_to_do() {
+    for (line, problem) in [
+        ("tickTime=0", "write a whole number above 0"),
+        ("tickTime=2s", "write a whole number above 0"),
+        ("tickTime=2000000000", "it is in milliseconds: write 2000 for two seconds"),
+        ("initLimit=-1", "write a whole number above 0"),
+        ("maxClientCnxns=-1", "write a number, or 0 for no limit"),
+        ("clientPortAddress=a b", "write a host name or an IP address"),
+        ("admin.serverPort=65536", "write a port from 1 to 65535"),
+        ("admin.enableServer=maybe", "write true or false"),
+        ("jute.maxbuffer=4M", "write a number of bytes above 0, such as 4194304 or 0x400000"),
+        ("dataLogDir=", "name a directory"),
+        ("secureClientPort=2281", "TLS for clients is not served yet: leave it out and set clientPort"),
+        ("dynamicConfigFile=/x", "a second file is not read yet: write its server.N lines into this one"),
+        ("enforce.auth.enabled=true", "not served yet: leave it out, and keep strangers away by other means"),
+        ("zke.mode=auto", "managed is the only mode; leave it out to serve by the server.N lines"),
+        (
+            "minSessionTimeout=70000",
+            "the smallest session timeout (70000 ms) is above the largest (60000 ms): \
+             set minSessionTimeout and maxSessionTimeout in order",
+        ),
+    ] {
+        assert_eq!(refusal(line), format!("zoo.cfg:3: {line}: {problem}"));
+    }
+}
+
+#[test]
+fn a_digest_never_appears_in_a_message() {
+    let error = refusal("DigestAuthenticationProvider.superDigest=secret");
+    assert!(error.contains("(hidden)") && !error.contains("secret"), "{error}");
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let missing = |text| load(text, &[], None, None).expect_err("a refusal");
+    assert_eq!(
+        missing("clientPort=2181\n"),
+        "zoo.cfg: dataDir is missing: name the directory for snapshots and identity"
+    );
+    assert_eq!(missing("dataDir=DATA\n"), "zoo.cfg: clientPort is missing: write clientPort=2181");
+    let arguments = Arguments {
+        config: Some("/nowhere/zoo.cfg".into()),
+        data_dir: None,
+        properties: vec![],
+        pod_name: None,
+    };
+    let error = Config::load(&arguments).expect_err("no file");
+    assert_eq!(error.to_string(), "cannot read /nowhere/zoo.cfg");
+    assert!(error.source().is_some());
+}
+
+const MANAGED: &str = "dataDir=/var/lib/zkd
+clientPort=2181
+zke.mode=managed
+zke.peerPort=2888
+zke.adminPort=2889
+zke.tlsDir=/etc/zkd/tls
+zke.peerAddress={pod}.prod-headless.apps.svc.cluster.local:2888
+zke.ensemble=apps/prod
+zke.configHash=ab12
+";
+
+#[test]
+fn the_operator_s_file_says_who_the_pod_is() {
+    let loaded = load(MANAGED, &[], None, Some("prod-1")).expect("valid");
+    let expected = Managed {
+        pod: "prod-1".to_owned(),
+        namespace: "apps".to_owned(),
+        ensemble: "prod".to_owned(),
+        peer_port: 2888,
+        admin_port: 2889,
+        peer_address: Address::parse("prod-1.prod-headless.apps.svc.cluster.local:2888").expect("an address"),
+        tls: PeerTls {
+            ca: "/etc/zkd/tls/ca.crt".into(),
+            certificate: "/etc/zkd/tls/prod-1.crt".into(),
+            key: "/etc/zkd/tls/prod-1.key".into(),
+        },
+        config_hash: "ab12".to_owned(),
+    };
+    assert_eq!(loaded.config.ensemble, Ensemble::Managed(expected));
+    assert_eq!(loaded.warnings, [""; 0]);
+}
+
+#[test]
+fn an_operator_s_file_that_cannot_be_right_is_refused() {
+    let refused = |text: &str, pod| load(text, &[], None, pod).expect_err("a refusal");
+    let no_pod = "POD_NAME is missing: set it in the environment to metadata.name of the pod that runs this";
+    for pod in [None, Some(""), Some("../etc/passwd"), Some("a/b")] {
+        assert_eq!(refused(MANAGED, pod), format!("zoo.cfg: {no_pod}"));
+    }
+    let pod = Some("prod-1");
+    let fixed = MANAGED.replace("{pod}", "prod-0");
+    assert!(refused(&fixed, pod).ends_with("write it as {pod}.service.namespace.svc.domain:port"));
+    let nameless = MANAGED.replace("apps/prod", "prod");
+    assert_eq!(refused(&nameless, pod), "zoo.cfg:8: zke.ensemble=prod: write it as namespace/name");
+    let listed = format!("{MANAGED}server.1=127.0.0.1:1:2\n");
+    assert!(refused(&listed, pod).ends_with("the ensemble is not in the file: leave it out"));
+}
