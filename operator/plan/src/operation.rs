@@ -1,0 +1,144 @@
+//! What the plan answers: an operation is latched, and then taken step by step.
+
+use std::collections::BTreeSet;
+
+use crate::{EnsembleId, MemberId, Reason};
+
+/// What to do now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Exactly this, once; then look again.
+    Act(Step),
+    /// Nothing can be done safely now.
+    Wait(Reason),
+    /// Everything is as the spec asks.
+    Done,
+}
+
+/// The one operation under way. It lives in the status, so that it survives the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    pub kind: OperationKind,
+    /// The members it leads to.
+    pub replicas: u32,
+    pub ensemble_id: EnsembleId,
+    /// Bootstrap: the disk chosen to be the first voter. Another disk is never bootstrapped under the same ensemble id.
+    pub seed: Option<MemberId>,
+    /// Bootstrap: an id given up before any client was served; marks with it may be replaced.
+    pub abandoned: Option<EnsembleId>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OperationKind {
+    /// New disks become a new ensemble.
+    Bootstrap,
+    /// Kept volumes become the ensemble they were.
+    Adopt,
+    ScaleUp,
+    ScaleDown,
+}
+
+/// One action. Every field is either what to write or what must still hold when it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Latch this operation (and its ensemble id), in place of the present one.
+    Begin(Operation),
+    /// Give the StatefulSet this many pods; `None` if it does not exist yet.
+    SetReplicas {
+        from: Option<u32>,
+        to: u32,
+    },
+    /// Write the ensemble's mark on these claims.
+    MarkClaims {
+        claims: Vec<ClaimMark>,
+        ensemble_id: EnsembleId,
+        initialized: bool,
+    },
+    /// Make this blank disk the sole voter of a new ensemble.
+    Bootstrap {
+        ordinal: u32,
+        member_id: MemberId,
+        ensemble_id: EnsembleId,
+    },
+    /// Let the ensemble bring this blank disk in.
+    Join {
+        ordinal: u32,
+        member_id: MemberId,
+        ensemble_id: EnsembleId,
+    },
+    AddLearner {
+        ordinal: u32,
+        member_id: MemberId,
+        config_index: u64,
+    },
+    TransferLeadership {
+        to: MemberId,
+        term: u64,
+    },
+    /// Give the PodDisruptionBudget this value; `None` removes it.
+    SetBudget {
+        min_available: Option<u32>,
+    },
+    ChangeVoters {
+        config_index: u64,
+        voters: BTreeSet<MemberId>,
+        retire: BTreeSet<MemberId>,
+    },
+    /// Let members accept clients.
+    SetServing,
+    DeleteClaim {
+        ordinal: u32,
+        uid: String,
+    },
+    /// Drop the latch: the ensemble has this many members as of this membership.
+    Finish {
+        replicas: u32,
+        config_index: u64,
+    },
+}
+
+/// A claim to be marked, and the uid it must still have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimMark {
+    pub ordinal: u32,
+    pub uid: String,
+}
+
+impl OperationKind {
+    /// As it stands in the status.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bootstrap => "Bootstrap",
+            Self::Adopt => "Adopt",
+            Self::ScaleUp => "ScaleUp",
+            Self::ScaleDown => "ScaleDown",
+        }
+    }
+
+    /// Reads [`Self::name`] back.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Bootstrap, Self::Adopt, Self::ScaleUp, Self::ScaleDown]
+            .into_iter()
+            .find(|kind| kind.name() == name)
+    }
+}
+
+impl Step {
+    /// As it stands in the status and in events.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Begin(_) => "Begin",
+            Self::SetReplicas { .. } => "SetReplicas",
+            Self::MarkClaims { .. } => "MarkClaims",
+            Self::Bootstrap { .. } => "Bootstrap",
+            Self::Join { .. } => "Join",
+            Self::AddLearner { .. } => "AddLearner",
+            Self::TransferLeadership { .. } => "TransferLeadership",
+            Self::SetBudget { .. } => "SetBudget",
+            Self::ChangeVoters { .. } => "ChangeVoters",
+            Self::SetServing => "SetServing",
+            Self::DeleteClaim { .. } => "DeleteClaim",
+            Self::Finish { .. } => "Finish",
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The plan against a world that fails: pods die, answers get lost, the operator crashes between any two writes,
+//! requests of a crashed operator arrive late, people change their mind, delete the ensemble and create it again.
+//!
+//! Each run is one seed and repeats exactly. While faults last, the world itself checks the invariants at every write
+//! (`world`); when they stop, the ensemble must become what the spec asks for.
+
+mod operator;
+mod random;
+mod world;
+
+use operator::Operator;
+use random::Random;
+use world::World;
+use zke_plan::{ClaimRetention, Decision, Reason};
+
+/// Enough to go through several scalings; a run that needs more is stuck.
+const ROUNDS_WITH_FAULTS: u32 = 300;
+const ROUNDS_TO_RECOVER: u32 = 400;
+
+fn run(seed: u64) -> World {
+    let mut world = World::new(seed);
+    let mut operator = Operator::default();
+    let mut people = Random::new(seed ^ 0x5eed);
+    for _ in 0..ROUNDS_WITH_FAULTS {
+        if people.one_in(60) {
+            world.desired.replicas = [1, 3, 5, 7][people.below(4)];
+        }
+        if people.one_in(150) {
+            world.delete_and_create();
+        }
+        world.tick();
+        operator.reconcile(&mut world);
+    }
+    world.stop_faults();
+    let mut last = Decision::Done;
+    for _ in 0..ROUNDS_TO_RECOVER {
+        world.tick();
+        last = operator.reconcile(&mut world);
+        if last == Decision::Done {
+            break;
+        }
+    }
+    match last {
+        Decision::Done => world.assert_ready(),
+        Decision::Wait(reason) if world.excuses(&reason) => {}
+        stuck => panic!("seed {seed}: faults are over, and the plan says {stuck:?}\n{world:#?}"),
+    }
+    world
+}
+
+#[test]
+fn every_world_ends_ready_and_breaks_no_invariant() {
+    // About five seconds; ZKE_SEEDS=4000 has passed as well.
+    let seeds: u64 = std::env::var("ZKE_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(500);
+    let ready = (0..seeds).filter(|seed| run(*seed).is_ready()).count();
+    // The others lost a volume or keep retired ones, which needs somebody; they must stay the exception.
+    assert!(ready * 10 >= seeds as usize * 7, "only {ready} of {seeds} runs ended ready");
+}
+
+#[test]
+fn a_seed_repeats_exactly() {
+    assert_eq!(run(7).history(), run(7).history());
+}
+
+#[test]
+fn without_faults_each_size_is_reached() {
+    for replicas in [1, 3, 5, 7] {
+        let mut world = World::new(0);
+        world.stop_faults();
+        world.desired.replicas = replicas;
+        settle(&mut world);
+        world.assert_ready();
+    }
+}
+
+#[test]
+fn scaling_up_and_down_with_claims_deleted() {
+    let mut world = World::new(1);
+    world.stop_faults();
+    world.desired.when_scaled = ClaimRetention::Delete;
+    for replicas in [1, 3, 5, 3, 1, 7, 1, 5] {
+        world.desired.replicas = replicas;
+        settle(&mut world);
+        world.assert_ready();
+        assert_eq!(world.claims().count() as u32, replicas);
+    }
+}
+
+#[test]
+fn kept_volumes_come_back_whatever_number_is_asked_for() {
+    for before in [1, 3, 5] {
+        for after in [1, 3, 5, 7] {
+            let mut world = World::new(2);
+            world.stop_faults();
+            world.desired.replicas = before;
+            settle(&mut world);
+            let id = world.serving_ensemble();
+            world.delete_and_create();
+            world.desired.replicas = after;
+            settle(&mut world);
+            world.assert_ready();
+            assert_eq!(world.serving_ensemble(), id, "{before} to {after}");
+        }
+    }
+}
+
+#[test]
+fn a_volume_retired_by_scaling_down_asks_for_somebody() {
+    let mut world = World::new(3);
+    world.stop_faults();
+    world.desired.when_scaled = ClaimRetention::Retain;
+    for replicas in [3, 1] {
+        world.desired.replicas = replicas;
+        settle(&mut world);
+    }
+    world.desired.replicas = 3;
+    let mut operator = Operator::default();
+    let last = (0..ROUNDS_TO_RECOVER).map(|_| {
+        world.tick();
+        operator.reconcile(&mut world)
+    });
+    assert_eq!(last.last(), Some(Decision::Wait(Reason::DiskRetired { ordinal: 1 })));
+}
+
+fn settle(world: &mut World) {
+    let mut operator = Operator::default();
+    let done = (0..ROUNDS_TO_RECOVER).any(|_| {
+        world.tick();
+        operator.reconcile(world) == Decision::Done
+    });
+    assert!(done, "{world:#?}");
+}

@@ -1,0 +1,587 @@
+//! A small Kubernetes with small disks and a small Raft, which checks the invariants at every write.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use zke_plan::{
+    Budget, Claim, ClaimRetention, Desired, Disk, DiskState, EnsembleId, Leader, Member, MemberId, Observed,
+    Operation, Reason, Step,
+};
+
+use crate::random::Random;
+
+#[derive(Debug)]
+pub struct World {
+    pub desired: Desired,
+    status: Status,
+    stateful_set: Option<StatefulSet>,
+    volumes: BTreeMap<u32, Volume>,
+    ensembles: BTreeMap<EnsembleId, Ensemble>,
+    budget: Budget,
+    late: Vec<Request>,
+    faults: bool,
+    /// Volumes vanish in some runs only: each loss may need somebody.
+    volumes_vanish: bool,
+    volume_lost: bool,
+    minted: u64,
+    version: u64,
+    random: Random,
+    history: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    version: u64,
+    ensemble_id: Option<EnsembleId>,
+    initialized: bool,
+    replicas: Option<u32>,
+    config_index: u64,
+    pub operation: Option<Operation>,
+}
+
+/// A step on its way, with what its sender had seen.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub step: Step,
+    pub seen: Seen,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    stateful_set_version: u64,
+}
+
+#[derive(Debug)]
+struct StatefulSet {
+    replicas: u32,
+    version: u64,
+}
+
+#[derive(Debug)]
+struct Volume {
+    claim: Claim,
+    disk: Disk,
+    pod_up: bool,
+}
+
+#[derive(Debug)]
+struct Ensemble {
+    config_index: u64,
+    term: u64,
+    leader: Option<MemberId>,
+    serving: bool,
+    members: BTreeMap<MemberId, u32>,
+    voter_sets: Vec<BTreeSet<MemberId>>,
+    synced: BTreeSet<MemberId>,
+    retired: BTreeSet<MemberId>,
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let when_scaled = if random.one_in(4) { ClaimRetention::Retain } else { ClaimRetention::Delete };
+        Self {
+            desired: Desired { replicas: 3, suspend: false, budget: true, when_scaled },
+            status: Status::default(),
+            stateful_set: None,
+            volumes: BTreeMap::new(),
+            ensembles: BTreeMap::new(),
+            budget: Budget::default(),
+            late: Vec::new(),
+            faults: true,
+            volumes_vanish: random.one_in(8),
+            volume_lost: false,
+            minted: 0,
+            version: 0,
+            random,
+            history: Vec::new(),
+        }
+    }
+
+    pub fn stop_faults(&mut self) {
+        self.faults = false;
+        self.late.clear();
+    }
+
+    pub fn history(&self) -> &[String] {
+        &self.history
+    }
+
+    pub fn status(&self) -> Status {
+        self.status.clone()
+    }
+
+    pub fn claims(&self) -> impl Iterator<Item = u32> {
+        self.volumes.keys().copied()
+    }
+
+    /// The ensemble object goes and comes back; volumes are kept, everything else is new.
+    pub fn delete_and_create(&mut self) {
+        self.note("deleted and created again");
+        self.stateful_set = None;
+        self.budget = Budget::default();
+        self.late.clear();
+        let version = self.next_version();
+        self.status = Status { version, ..Status::default() };
+        for volume in self.volumes.values_mut() {
+            volume.pod_up = false;
+        }
+    }
+
+    // ------ what happens by itself
+
+    pub fn maybe_tick(&mut self) {
+        if self.faults && self.random.one_in(3) {
+            self.tick();
+        }
+    }
+
+    pub fn tick(&mut self) {
+        self.run_pods();
+        if self.faults {
+            self.hurt();
+        }
+        self.run_ensembles();
+        if self.faults && self.random.one_in(4) {
+            self.evict();
+        }
+        self.budget.in_force = self.budget.in_force || !self.faults || self.random.one_in(2);
+    }
+
+    fn run_pods(&mut self) {
+        let replicas = self.stateful_set.as_ref().map_or(0, |set| set.replicas);
+        for ordinal in 0..replicas {
+            if !self.volumes.contains_key(&ordinal) {
+                let volume = self.blank_volume(ordinal);
+                self.volumes.insert(ordinal, volume);
+            }
+        }
+        let faults = self.faults;
+        for (ordinal, volume) in &mut self.volumes {
+            if *ordinal >= replicas {
+                volume.pod_up = false;
+            } else if !faults || self.random.one_in(2) {
+                volume.pod_up = true;
+            }
+        }
+    }
+
+    fn blank_volume(&mut self, ordinal: u32) -> Volume {
+        self.minted += 1;
+        let member_id = MemberId(self.minted);
+        Volume {
+            claim: Claim { uid: format!("{ordinal}-{}", self.minted), ensemble_id: None, initialized: false },
+            disk: Disk { state: DiskState::Blank, ensemble_id: None, member_id },
+            pod_up: false,
+        }
+    }
+
+    fn hurt(&mut self) {
+        let ordinals: Vec<_> = self.volumes.keys().copied().collect();
+        for ordinal in ordinals {
+            if self.random.one_in(25) {
+                self.volumes.get_mut(&ordinal).expect("listed").pod_up = false;
+            }
+            if self.volumes_vanish && self.random.one_in(600) {
+                self.note(&format!("volume {ordinal} lost"));
+                self.volume_lost = true;
+                let replacement = self.blank_volume(ordinal);
+                self.volumes.insert(ordinal, replacement);
+            }
+        }
+        if !self.late.is_empty() && self.random.one_in(3) {
+            let which = self.random.below(self.late.len());
+            let request = self.late.remove(which);
+            self.act(request);
+        }
+    }
+
+    fn run_ensembles(&mut self) {
+        let up: BTreeMap<MemberId, u32> = self
+            .volumes
+            .iter()
+            .filter(|(_, volume)| volume.pod_up)
+            .map(|(ordinal, volume)| (volume.disk.member_id, *ordinal))
+            .collect();
+        for (id, ensemble) in &mut self.ensembles {
+            let alive = |set: &BTreeSet<MemberId>| {
+                set.iter().filter(|member| up.contains_key(member)).count() > set.len() / 2
+            };
+            if !ensemble.voter_sets.iter().all(alive) {
+                ensemble.leader = None;
+                continue;
+            }
+            if ensemble.leader.is_none_or(|leader| !up.contains_key(&leader) || !ensemble.is_voter(leader)) {
+                let candidates: Vec<_> =
+                    up.keys().filter(|member| ensemble.is_voter(**member)).copied().collect();
+                ensemble.leader = candidates.get(self.random.below(candidates.len())).copied();
+                ensemble.term += 1;
+            }
+            if ensemble.voter_sets.len() == 2 && (!self.faults || self.random.one_in(3)) {
+                ensemble.voter_sets.remove(0);
+                ensemble.config_index += 1;
+                let stay = ensemble.voter_sets[0].clone();
+                let retired = ensemble.retired.clone();
+                ensemble.members.retain(|member, _| stay.contains(member) || !retired.contains(member));
+            }
+            for (member, ordinal) in &up {
+                let volume = self.volumes.get_mut(ordinal).expect("it is up");
+                if volume.disk.ensemble_id != Some(*id) {
+                    continue;
+                }
+                if ensemble.members.contains_key(member) {
+                    volume.disk.state = DiskState::Member;
+                    if !self.faults || self.random.one_in(3) {
+                        ensemble.synced.insert(*member);
+                    }
+                } else if ensemble.retired.contains(member) {
+                    volume.disk.state = DiskState::Retired;
+                }
+            }
+        }
+    }
+
+    /// A node is drained: the budget alone decides whether this pod may go.
+    fn evict(&mut self) {
+        let Some(ensemble) = self.ensembles.values().find(|ensemble| ensemble.serving) else { return };
+        let (Some(keep), true) = (self.budget.min_available, self.budget.in_force) else { return };
+        let healthy: Vec<u32> = self
+            .volumes
+            .iter()
+            .filter(|(_, volume)| volume.pod_up && ensemble.is_voter(volume.disk.member_id))
+            .map(|(ordinal, _)| *ordinal)
+            .collect();
+        if (healthy.len() as u32) <= keep {
+            return;
+        }
+        let victim = healthy[self.random.below(healthy.len())];
+        self.volumes.get_mut(&victim).expect("it is healthy").pod_up = false;
+        let up: BTreeSet<_> = self
+            .volumes
+            .values()
+            .filter(|volume| volume.pod_up)
+            .map(|volume| volume.disk.member_id)
+            .collect();
+        let ensemble = self.ensembles.values().find(|ensemble| ensemble.serving).expect("found above");
+        for set in &ensemble.voter_sets {
+            let left = set.intersection(&up).count();
+            assert!(
+                left > set.len() / 2,
+                "I3: a drain took the quorum: {left} of {set:?} with {:?}",
+                self.budget
+            );
+        }
+    }
+
+    // ------ what the operator sees
+
+    pub fn observe(&mut self) -> (Observed, Seen) {
+        let faults = self.faults;
+        let random = &mut self.random;
+        let mut answers = || !faults || !random.one_in(8);
+        let disks = self
+            .volumes
+            .iter()
+            .filter(|(_, volume)| volume.pod_up && answers())
+            .map(|(ordinal, volume)| (*ordinal, volume.disk))
+            .collect();
+        let leader = answers().then(|| self.leader_view()).flatten();
+        self.minted += 1;
+        let observed = Observed {
+            ensemble_id: self.status.ensemble_id,
+            initialized: self.status.initialized,
+            replicas: self.status.replicas,
+            config_index: self.status.config_index,
+            fresh_ensemble_id: EnsembleId(u128::from(self.minted) << 64),
+            stateful_set: self.stateful_set.as_ref().map(|set| set.replicas),
+            claims: self.volumes.iter().map(|(ordinal, volume)| (*ordinal, volume.claim.clone())).collect(),
+            disks,
+            leader,
+            budget: self.budget,
+        };
+        let stateful_set_version = self.stateful_set.as_ref().map_or(0, |set| set.version);
+        (observed, Seen { stateful_set_version })
+    }
+
+    fn leader_view(&self) -> Option<Leader> {
+        let (_, ensemble) = self.live()?;
+        let members = ensemble
+            .members
+            .iter()
+            .map(|(id, ordinal)| (*id, Member { ordinal: *ordinal, in_sync: ensemble.synced.contains(id) }));
+        Some(Leader {
+            member_id: ensemble.leader?,
+            term: ensemble.term,
+            config_index: ensemble.config_index,
+            serving: ensemble.serving,
+            members: members.collect(),
+            voter_sets: ensemble.voter_sets.clone(),
+        })
+    }
+
+    fn live(&self) -> Option<(&EnsembleId, &Ensemble)> {
+        self.ensembles.iter().find(|(_, ensemble)| ensemble.leader.is_some())
+    }
+
+    // ------ what the operator writes
+
+    pub fn operator_crashes(&mut self) -> bool {
+        self.faults && self.random.one_in(10)
+    }
+
+    pub fn request_is_late(&mut self) -> bool {
+        self.faults && self.random.one_in(10)
+    }
+
+    /// Only calls that Raft or the disk itself compares may arrive after their sender's lease is over; a request to
+    /// the API server is given up before that, so it is lost.
+    pub fn delay(&mut self, request: Request) {
+        let to_kubernetes = matches!(
+            request.step,
+            Step::SetReplicas { .. }
+                | Step::MarkClaims { .. }
+                | Step::SetBudget { .. }
+                | Step::DeleteClaim { .. }
+        );
+        if !to_kubernetes {
+            self.late.push(request);
+        }
+    }
+
+    /// Writes the latch if the status is still the one that was read.
+    pub fn latch(&mut self, read: &Status, step: &Step) -> bool {
+        if *read != self.status {
+            return false;
+        }
+        self.note(&format!("{step:?}"));
+        match step {
+            Step::Begin(operation) => {
+                if self.status.initialized {
+                    assert_eq!(
+                        self.status.ensemble_id,
+                        Some(operation.ensemble_id),
+                        "I1: a new id for old data"
+                    );
+                }
+                self.status.ensemble_id = Some(operation.ensemble_id);
+                self.status.operation = Some(operation.clone());
+            }
+            Step::Finish { replicas, config_index } => {
+                assert!(self.status.operation.is_some(), "I2: finished what never began");
+                self.status.operation = None;
+                self.status.initialized = true;
+                self.status.replicas = Some(*replicas);
+                self.status.config_index = *config_index;
+            }
+            Step::ChangeVoters { .. }
+            | Step::DeleteClaim { .. }
+            | Step::Join { .. }
+            | Step::AddLearner { .. } => {
+                assert!(self.status.operation.is_some(), "I2: {step:?} without a latched operation");
+            }
+            _ => {}
+        }
+        self.status.version = self.next_version();
+        true
+    }
+
+    pub fn act(&mut self, request: Request) {
+        match request.step {
+            Step::SetReplicas { to, .. } => self.set_replicas(to, request.seen),
+            Step::MarkClaims { claims, ensemble_id, initialized } => {
+                for mark in claims {
+                    let volume = self.volumes.get_mut(&mark.ordinal);
+                    if let Some(volume) = volume.filter(|volume| volume.claim.uid == mark.uid) {
+                        let blank = volume.disk.ensemble_id.is_none();
+                        assert!(
+                            blank || volume.disk.ensemble_id == Some(ensemble_id),
+                            "I1: {ensemble_id:?} marked on the disk of another ensemble"
+                        );
+                        volume.claim.ensemble_id = Some(ensemble_id);
+                        volume.claim.initialized |= initialized;
+                    }
+                }
+            }
+            Step::Bootstrap { ordinal, member_id, ensemble_id } => {
+                self.bootstrap(ordinal, member_id, ensemble_id);
+            }
+            Step::Join { ordinal, member_id, ensemble_id } => {
+                if let Some(disk) = self.blank_disk(ordinal, member_id) {
+                    disk.state = DiskState::Joining;
+                    disk.ensemble_id = Some(ensemble_id);
+                }
+            }
+            Step::AddLearner { ordinal, member_id, config_index } => {
+                self.add_learner(ordinal, member_id, config_index);
+            }
+            Step::TransferLeadership { to, term } => {
+                if let Some(ensemble) = self.led()
+                    && ensemble.term == term
+                {
+                    assert!(ensemble.is_voter(to), "leadership given to no voter");
+                    ensemble.leader = Some(to);
+                    ensemble.term += 1;
+                }
+            }
+            Step::SetBudget { min_available } => self.budget = Budget { min_available, in_force: false },
+            Step::ChangeVoters { config_index, voters, retire } => {
+                self.change_voters(config_index, voters, retire);
+            }
+            Step::SetServing => {
+                if let Some(ensemble) = self.led() {
+                    ensemble.serving = true;
+                    let serving = self.ensembles.iter().filter(|(_, ensemble)| ensemble.serving);
+                    let alive = serving.filter(|(id, _)| self.has_disks(**id)).count();
+                    assert!(alive <= 1 || self.volume_lost, "I1: two ensembles serve");
+                }
+            }
+            Step::DeleteClaim { ordinal, uid } => self.delete_claim(ordinal, &uid),
+            Step::Begin(_) | Step::Finish { .. } => unreachable!("latched, never sent"),
+        }
+    }
+
+    fn set_replicas(&mut self, to: u32, seen: Seen) {
+        let version = self.next_version();
+        match &mut self.stateful_set {
+            None => self.stateful_set = Some(StatefulSet { replicas: to, version }),
+            Some(set) if set.version == seen.stateful_set_version => {
+                for (ordinal, volume) in self.volumes.range(to..) {
+                    for ensemble in self.ensembles.values() {
+                        let member = ensemble.members.contains_key(&volume.disk.member_id);
+                        assert!(!member, "I3: pod {ordinal} taken away while its disk is a member");
+                    }
+                }
+                *set = StatefulSet { replicas: to, version };
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn bootstrap(&mut self, ordinal: u32, member_id: MemberId, ensemble_id: EnsembleId) {
+        let Some(disk) = self.blank_disk(ordinal, member_id) else { return };
+        disk.state = DiskState::Member;
+        disk.ensemble_id = Some(ensemble_id);
+        let ensemble = Ensemble {
+            config_index: 1,
+            term: 1,
+            leader: Some(member_id),
+            serving: false,
+            members: BTreeMap::from([(member_id, ordinal)]),
+            voter_sets: vec![BTreeSet::from([member_id])],
+            synced: BTreeSet::from([member_id]),
+            retired: BTreeSet::new(),
+        };
+        let twice = self.ensembles.insert(ensemble_id, ensemble);
+        assert!(twice.is_none(), "I1: ensemble {ensemble_id:?} was founded twice");
+    }
+
+    fn add_learner(&mut self, ordinal: u32, member_id: MemberId, config_index: u64) {
+        let Some(ensemble) = self.led().filter(|ensemble| ensemble.config_index == config_index) else {
+            return;
+        };
+        assert!(!ensemble.retired.contains(&member_id), "I5: a retired member id was used again");
+        ensemble.members.insert(member_id, ordinal);
+        ensemble.config_index += 1;
+    }
+
+    fn change_voters(&mut self, config_index: u64, voters: BTreeSet<MemberId>, retire: BTreeSet<MemberId>) {
+        let joint = self.faults && self.random.one_in(2);
+        let lost = self.volume_lost;
+        let Some(ensemble) = self.led().filter(|ensemble| ensemble.config_index == config_index) else {
+            return;
+        };
+        assert!(!voters.is_empty(), "I4: no voter would be left");
+        for voter in &voters {
+            assert!(ensemble.members.contains_key(voter), "I4: {voter:?} is no member");
+            assert!(lost || ensemble.synced.contains(voter), "I4: {voter:?} is not in sync");
+        }
+        ensemble.retired.extend(&retire);
+        ensemble.config_index += 1;
+        let old = ensemble.voter_sets.last().cloned().unwrap_or_default();
+        if joint && old != voters {
+            ensemble.voter_sets = vec![old, voters];
+        } else {
+            ensemble.members.retain(|member, _| voters.contains(member) || !retire.contains(member));
+            ensemble.voter_sets = vec![voters];
+        }
+    }
+
+    fn delete_claim(&mut self, ordinal: u32, uid: &str) {
+        let Some(volume) = self.volumes.get(&ordinal).filter(|volume| volume.claim.uid == uid) else {
+            return;
+        };
+        assert_eq!(
+            self.desired.when_scaled,
+            ClaimRetention::Delete,
+            "I7: claim {ordinal} deleted against the spec"
+        );
+        for ensemble in self.ensembles.values() {
+            let member = ensemble.members.contains_key(&volume.disk.member_id);
+            assert!(!member, "I7: claim {ordinal} deleted while its disk is a member");
+        }
+        self.volumes.remove(&ordinal);
+    }
+
+    fn led(&mut self) -> Option<&mut Ensemble> {
+        self.ensembles.values_mut().find(|ensemble| ensemble.leader.is_some())
+    }
+
+    fn blank_disk(&mut self, ordinal: u32, member_id: MemberId) -> Option<&mut Disk> {
+        let volume = self.volumes.get_mut(&ordinal).filter(|volume| volume.pod_up)?;
+        let disk = &mut volume.disk;
+        (disk.member_id == member_id && disk.state == DiskState::Blank).then_some(disk)
+    }
+
+    fn has_disks(&self, id: EnsembleId) -> bool {
+        self.volumes.values().any(|volume| volume.disk.ensemble_id == Some(id))
+    }
+
+    fn next_version(&mut self) -> u64 {
+        self.version += 1;
+        self.version
+    }
+
+    fn note(&mut self, what: &str) {
+        self.history.push(what.to_owned());
+    }
+
+    // ------ how it ended
+
+    /// Waiting for somebody is right only if something happened that nobody but a person can mend.
+    pub fn excuses(&self, reason: &Reason) -> bool {
+        match reason {
+            Reason::DiskRetired { .. } => {
+                self.desired.when_scaled == ClaimRetention::Retain || self.volume_lost
+            }
+            _ => self.volume_lost && (reason.needs_help() || !self.quorum_possible()),
+        }
+    }
+
+    fn quorum_possible(&self) -> bool {
+        self.live().is_some()
+    }
+
+    pub fn serving_ensemble(&self) -> Option<EnsembleId> {
+        self.live().filter(|(_, ensemble)| ensemble.serving).map(|(id, _)| *id)
+    }
+
+    pub fn is_ready(&self) -> bool {
+        let Some((_, ensemble)) = self.live() else { return false };
+        ensemble.serving
+            && ensemble.voter_sets.len() == 1
+            && ensemble.voter_sets[0].len() as u32 == self.desired.replicas
+            && ensemble.members.len() as u32 == self.desired.replicas
+            && self.stateful_set.as_ref().is_some_and(|set| set.replicas == self.desired.replicas)
+            && self.budget.min_available == zke_plan::min_available(&ensemble.voter_sets)
+            && self.status.operation.is_none()
+    }
+
+    pub fn assert_ready(&self) {
+        assert!(self.is_ready(), "the plan says done, but: {self:#?}");
+    }
+}
+
+impl Ensemble {
+    fn is_voter(&self, id: MemberId) -> bool {
+        self.voter_sets.iter().any(|set| set.contains(&id))
+    }
+}
