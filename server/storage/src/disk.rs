@@ -1,0 +1,77 @@
+//! The seam between what we write and what it is written to.
+//!
+//! One flat directory of files. The contract is that of POSIX at its weakest, which is what [`SimDisk`] plays:
+//! - Bytes written are visible at once and durable only after [`DiskFile::sync_data`] returned `Ok`.
+//! - A name created, renamed or removed is visible at once and durable only after [`Disk::sync_dir`] returned `Ok`;
+//!   syncing the file does not make its name durable.
+//! - After a failed sync nobody knows what is durable: the same process must not try again.
+
+mod real;
+mod sim;
+
+use std::io;
+
+pub use real::RealDisk;
+pub use sim::{Fault, SimDisk, SimFile};
+
+/// A directory that one process owns. Clones are handles to the same directory.
+pub trait Disk: Clone + Send + Sync + 'static {
+    type File: DiskFile;
+
+    /// Creates a new, empty file. An existing name is an error.
+    fn create(&self, name: &str) -> io::Result<Self::File>;
+
+    /// Opens an existing file for reading and writing.
+    fn open(&self, name: &str) -> io::Result<Self::File>;
+
+    /// All names, sorted, so that nothing depends on the order in which a file system returns them.
+    fn list(&self) -> io::Result<Vec<String>>;
+
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Atomically gives `from` the name `to`, replacing what had it.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Makes every create, rename and remove so far durable.
+    fn sync_dir(&self) -> io::Result<()>;
+}
+
+/// An open file. It stays usable after its name was renamed or removed.
+pub trait DiskFile: Send + Sync + 'static {
+    /// Writes all of `bytes`, growing the file as needed.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Reads up to `buf.len()` bytes; fewer only at the end of the file.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
+
+    /// In bytes.
+    fn len(&self) -> io::Result<u64>;
+
+    fn is_empty(&self) -> io::Result<bool> {
+        self.len().map(|len| len == 0)
+    }
+
+    /// Makes contents and length durable.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// Fills the file with zeros from its end up to `len` bytes. Written, not reserved: an fdatasync over blocks that
+    /// were written before needs no journal commit (measured: 101 us instead of 164).
+    fn fill_zeros(&self, len: u64) -> io::Result<()> {
+        const CHUNK: [u8; 64 * 1024] = [0; 64 * 1024];
+        let mut at = self.len()?;
+        while at < len {
+            let chunk = usize::try_from(len - at).unwrap_or(usize::MAX).min(CHUNK.len());
+            self.write_at(at, &CHUNK[..chunk])?;
+            at += chunk as u64;
+        }
+        Ok(())
+    }
+}
+
+/// Reads exactly `buf.len()` bytes.
+pub(crate) fn read_exact_at(file: &impl DiskFile, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+    match file.read_at(offset, buf)? {
+        n if n == buf.len() => Ok(()),
+        _ => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}

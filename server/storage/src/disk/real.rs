@@ -1,0 +1,204 @@
+//! A directory of the operating system.
+//!
+//! It never follows a name out of its directory, and two processes never share one: an exclusive lock on the file
+//! `lock` is held until the last handle is gone, also when the process dies.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Disk, DiskFile};
+use crate::StorageError;
+
+/// Holds the lock; never listed, never part of the data.
+const LOCK: &str = "lock";
+
+/// A directory, created with mode 0700, its files with 0600: they hold passwords of sessions and data of clients.
+#[derive(Debug, Clone)]
+pub struct RealDisk {
+    directory: Arc<Directory>,
+}
+
+#[derive(Debug)]
+struct Directory {
+    path: PathBuf,
+    /// Kept open for `sync_dir`.
+    handle: File,
+    /// Closing it releases the lock.
+    _lock: File,
+}
+
+impl RealDisk {
+    /// Opens `path`, creating it when it does not exist, and locks it for this process.
+    ///
+    /// Fails with [`StorageError::InUse`] when another process has it.
+    pub fn open(path: &Path) -> Result<RealDisk, StorageError> {
+        let shown = path.display().to_string();
+        let io = |attempt| {
+            let shown = shown.clone();
+            move |source| StorageError::io(attempt, &shown, source)
+        };
+        create_durably(path).map_err(io("create the directory"))?;
+        let handle = File::open(path).map_err(io("open the directory"))?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(path.join(LOCK))
+            .map_err(io("open the lock file in"))?;
+        match lock.try_lock() {
+            Ok(()) => {
+                Ok(RealDisk { directory: Arc::new(Directory { path: path.to_owned(), handle, _lock: lock }) })
+            }
+            Err(TryLockError::WouldBlock) => Err(StorageError::InUse { directory: shown }),
+            Err(TryLockError::Error(source)) => Err(io("lock")(source)),
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.directory.path
+    }
+
+    fn file(&self, name: &str) -> io::Result<PathBuf> {
+        let plain = !name.is_empty() && name != "." && name != ".." && name != LOCK && !name.contains('/');
+        if plain { Ok(self.directory.path.join(name)) } else { Err(io::ErrorKind::InvalidInput.into()) }
+    }
+}
+
+impl Disk for RealDisk {
+    type File = RealFile;
+
+    fn create(&self, name: &str) -> io::Result<RealFile> {
+        let options = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).clone();
+        options.open(self.file(name)?).map(RealFile)
+    }
+
+    fn open(&self, name: &str) -> io::Result<RealFile> {
+        OpenOptions::new().read(true).write(true).open(self.file(name)?).map(RealFile)
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.directory.path)? {
+            let entry = entry?;
+            // Directories (a lost+found, say) and names that are not ours to read are no files of this disk.
+            if entry.file_type()?.is_file()
+                && let Ok(name) = entry.file_name().into_string()
+                && name != LOCK
+            {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.file(name)?)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the disk trait; the caller syncs the directory")]
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.file(from)?, self.file(to)?)
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.directory.handle.sync_all()
+    }
+}
+
+/// A file of a [`RealDisk`].
+#[derive(Debug)]
+pub struct RealFile(File);
+
+impl DiskFile for RealFile {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buf.len() {
+            match self.0.read_at(&mut buf[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.0.metadata().map(|metadata| metadata.len())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}
+
+/// Creates `path` and what is missing above it, each name made durable in the directory that holds it: else a power
+/// loss could take away the directory with everything that was synced inside it.
+fn create_durably(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    create_durably(parent)?;
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    File::open(parent)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_is_private_and_held_by_one_handle_family() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("a/b");
+        let disk = RealDisk::open(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        assert!(matches!(RealDisk::open(&path), Err(StorageError::InUse { .. })));
+
+        let clone = disk.clone();
+        drop(disk);
+        assert!(matches!(RealDisk::open(&path), Err(StorageError::InUse { .. })));
+        drop(clone);
+        RealDisk::open(&path).unwrap();
+    }
+
+    #[test]
+    fn files_keep_what_was_written_and_stay_inside() {
+        let temp = tempfile::tempdir().unwrap();
+        let disk = RealDisk::open(temp.path()).unwrap();
+        let file = disk.create("one").unwrap();
+        assert!(disk.create("one").is_err());
+        file.fill_zeros(70_000).unwrap();
+        file.write_at(69_999, b"xy").unwrap();
+        file.sync_data().unwrap();
+        disk.rename("one", "two").unwrap();
+        disk.sync_dir().unwrap();
+        assert_eq!(disk.list().unwrap(), ["two"]);
+        let mut buf = [9; 8];
+        assert_eq!(disk.open("two").unwrap().read_at(69_997, &mut buf).unwrap(), 4);
+        assert_eq!(&buf[..4], b"\0\0xy");
+        let mode = fs::metadata(temp.path().join("two")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        for outside in ["../x", "", "..", "lock"] {
+            assert!(disk.create(outside).is_err(), "{outside}");
+        }
+    }
+}

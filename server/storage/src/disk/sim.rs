@@ -1,0 +1,487 @@
+//! A disk in memory that fails as real ones do, the same way for the same seed.
+//!
+//! It keeps two images of everything: what a running process sees, and what a power loss leaves. Between them stand
+//! the writes and the directory changes that were not synced; a crash keeps an arbitrary part of them, torn at 512
+//! bytes. It is never kinder than the contract in [`super`]: syncing a file does not save its name, and a failed sync
+//! marks its writes clean without having saved them, as ext4, XFS and Btrfs do.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::{Disk, DiskFile};
+
+/// What disks write whole or not at all.
+const SECTOR_BYTES: usize = 512;
+
+/// A handle to a simulated disk. Clones share it; [`SimDisk::crash`] and [`SimDisk::kill`] leave them dead.
+#[derive(Clone)]
+pub struct SimDisk {
+    state: Arc<Mutex<State>>,
+    boot: u64,
+}
+
+/// What happens to one changing operation, counted from the first one of the disk's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The power goes off in the middle of it. Everything after it fails until [`SimDisk::crash`].
+    PowerLoss,
+    /// It reports EIO. A write may have been done in part; a sync has saved nothing and forgets what it had to save.
+    Eio,
+    /// It reports ENOSPC and does nothing.
+    NoSpace,
+}
+
+impl SimDisk {
+    pub fn new(seed: u64) -> SimDisk {
+        let state = State {
+            random: Random(seed),
+            inodes: Vec::new(),
+            names: BTreeMap::new(),
+            durable_names: BTreeMap::new(),
+            unsynced_names: Vec::new(),
+            operations: 0,
+            faults: BTreeMap::new(),
+            capacity_bytes: u64::MAX,
+            boot: 0,
+            powered: true,
+        };
+        SimDisk { state: Arc::new(Mutex::new(state)), boot: 0 }
+    }
+
+    /// Power loss, then power again: the returned handle sees what survived, all others are dead.
+    #[must_use]
+    pub fn crash(&self) -> SimDisk {
+        let mut state = self.state.lock();
+        state.lose_power();
+        self.reboot(&mut state)
+    }
+
+    /// The process dies, the machine goes on: what was written is still there, synced or not.
+    #[must_use]
+    pub fn kill(&self) -> SimDisk {
+        let mut state = self.state.lock();
+        if !state.powered {
+            state.lose_power();
+        }
+        self.reboot(&mut state)
+    }
+
+    /// How many changing operations were begun since [`SimDisk::new`].
+    pub fn operations(&self) -> u64 {
+        self.state.lock().operations
+    }
+
+    /// Lets operation number `operation` (the first one is 0) fail.
+    pub fn inject(&self, operation: u64, fault: Fault) {
+        self.state.lock().faults.insert(operation, fault);
+    }
+
+    /// Writes that would let all files together grow beyond it fail with ENOSPC.
+    pub fn set_capacity_bytes(&self, capacity_bytes: u64) {
+        self.state.lock().capacity_bytes = capacity_bytes;
+    }
+
+    /// Rot: inverts the bits of `mask` in one byte, synced or not. `false` when there is no such byte.
+    pub fn flip(&self, name: &str, offset: usize, mask: u8) -> bool {
+        let mut state = self.state.lock();
+        let Some(&inode) = state.names.get(name) else { return false };
+        let inode = &mut state.inodes[inode];
+        let Some(byte) = inode.visible.get_mut(offset) else { return false };
+        *byte ^= mask;
+        if let Some(byte) = inode.durable.get_mut(offset) {
+            *byte ^= mask;
+        }
+        true
+    }
+
+    /// An independent copy in the same state, for trying several futures of one past.
+    #[must_use]
+    pub fn fork(&self) -> SimDisk {
+        SimDisk { state: Arc::new(Mutex::new(self.state.lock().clone())), boot: self.boot }
+    }
+
+    fn reboot(&self, state: &mut State) -> SimDisk {
+        state.boot += 1;
+        state.powered = true;
+        SimDisk { state: self.state.clone(), boot: state.boot }
+    }
+
+    fn seen<T>(&self, look: impl FnOnce(&State) -> io::Result<T>) -> io::Result<T> {
+        let state = self.state.lock();
+        state.alive(self.boot)?;
+        look(&state)
+    }
+
+    /// Runs one changing operation under the fault that was injected for it, if any.
+    fn change<T>(&self, change: impl FnOnce(&mut State, Option<Fault>) -> io::Result<T>) -> io::Result<T> {
+        let mut state = self.state.lock();
+        state.alive(self.boot)?;
+        let operation = state.operations;
+        state.operations += 1;
+        let fault = state.faults.remove(&operation);
+        if fault == Some(Fault::NoSpace) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let result = change(&mut state, fault)?;
+        match fault {
+            Some(Fault::PowerLoss) => {
+                state.powered = false;
+                Err(power_is_off())
+            }
+            Some(_) => Err(eio()),
+            None => Ok(result),
+        }
+    }
+
+    fn change_names(&self, change: impl FnOnce(&mut State) -> io::Result<NameChange>) -> io::Result<()> {
+        self.change(|state, fault| {
+            if fault == Some(Fault::Eio) {
+                return Err(eio());
+            }
+            let change = change(state)?;
+            change.apply(&mut state.names);
+            state.unsynced_names.push(change);
+            Ok(())
+        })
+    }
+}
+
+impl Disk for SimDisk {
+    type File = SimFile;
+
+    fn create(&self, name: &str) -> io::Result<SimFile> {
+        let mut created = 0;
+        self.change_names(|state| {
+            if state.names.contains_key(name) {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            created = state.inodes.len();
+            state.inodes.push(Inode::default());
+            Ok(NameChange::Create(name.to_owned(), created))
+        })?;
+        Ok(SimFile { disk: self.clone(), inode: created })
+    }
+
+    fn open(&self, name: &str) -> io::Result<SimFile> {
+        let inode = self.seen(|state| state.named(name))?;
+        Ok(SimFile { disk: self.clone(), inode })
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.seen(|state| Ok(state.names.keys().cloned().collect()))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.change_names(|state| {
+            state.named(name)?;
+            Ok(NameChange::Remove(name.to_owned()))
+        })
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.change_names(|state| {
+            state.named(from)?;
+            Ok(NameChange::Rename(from.to_owned(), to.to_owned()))
+        })
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.change(|state, fault| {
+            let changes = match fault {
+                // Cut off by the power: whatever of them survives, the crash decides.
+                Some(Fault::PowerLoss) => return Ok(()),
+                _ => std::mem::take(&mut state.unsynced_names),
+            };
+            if fault.is_none() {
+                changes.iter().for_each(|change| change.apply(&mut state.durable_names));
+            }
+            Ok(())
+        })
+    }
+}
+
+/// A file of a [`SimDisk`].
+pub struct SimFile {
+    disk: SimDisk,
+    inode: usize,
+}
+
+impl DiskFile for SimFile {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let offset = usize::try_from(offset).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+        self.disk.change(|state, fault| {
+            let growth = (offset + bytes.len()).saturating_sub(state.inodes[self.inode].visible.len());
+            if growth > 0 && state.used_bytes() + growth as u64 > state.capacity_bytes {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let done = match fault {
+                Some(Fault::Eio) => state.random.below(bytes.len() + 1),
+                _ => bytes.len(),
+            };
+            state.inodes[self.inode].write(Write { offset, bytes: bytes[..done].to_vec() });
+            Ok(())
+        })
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.disk.seen(|state| {
+            let visible = &state.inodes[self.inode].visible;
+            let from = usize::try_from(offset).unwrap_or(usize::MAX).min(visible.len());
+            let read = buf.len().min(visible.len() - from);
+            buf[..read].copy_from_slice(&visible[from..from + read]);
+            Ok(read)
+        })
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.disk.seen(|state| Ok(state.inodes[self.inode].visible.len() as u64))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.disk.change(|state, fault| {
+            let inode = &mut state.inodes[self.inode];
+            match fault {
+                None => inode.sync(),
+                // The pages are marked clean, so a later sync does not save them either.
+                Some(Fault::Eio) => inode.unsynced.clear(),
+                Some(Fault::PowerLoss | Fault::NoSpace) => {}
+            }
+            Ok(())
+        })
+    }
+}
+
+#[derive(Clone)]
+struct State {
+    random: Random,
+    /// Never removed: an open file outlives its name.
+    inodes: Vec<Inode>,
+    names: BTreeMap<String, usize>,
+    durable_names: BTreeMap<String, usize>,
+    unsynced_names: Vec<NameChange>,
+    operations: u64,
+    faults: BTreeMap<u64, Fault>,
+    capacity_bytes: u64,
+    boot: u64,
+    powered: bool,
+}
+
+impl State {
+    fn alive(&self, boot: u64) -> io::Result<()> {
+        if self.powered && self.boot == boot { Ok(()) } else { Err(power_is_off()) }
+    }
+
+    fn named(&self, name: &str) -> io::Result<usize> {
+        self.names.get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn used_bytes(&self) -> u64 {
+        self.names.values().map(|&inode| self.inodes[inode].visible.len() as u64).sum()
+    }
+
+    fn lose_power(&mut self) {
+        // Journals keep the order of directory changes, so what survives of them is a beginning.
+        let kept = self.random.below(self.unsynced_names.len() + 1);
+        for change in self.unsynced_names.drain(..).take(kept) {
+            change.apply(&mut self.durable_names);
+        }
+        self.names = self.durable_names.clone();
+        for inode in &mut self.inodes {
+            inode.lose_power(&mut self.random);
+        }
+    }
+}
+
+#[derive(Clone, Default)]
+struct Inode {
+    visible: Vec<u8>,
+    durable: Vec<u8>,
+    unsynced: Vec<Write>,
+}
+
+#[derive(Clone)]
+struct Write {
+    offset: usize,
+    bytes: Vec<u8>,
+}
+
+impl Inode {
+    fn write(&mut self, write: Write) {
+        write.apply(&mut self.visible);
+        self.unsynced.push(write);
+    }
+
+    fn sync(&mut self) {
+        for write in self.unsynced.drain(..) {
+            write.apply(&mut self.durable);
+        }
+    }
+
+    fn lose_power(&mut self, random: &mut Random) {
+        let mut writes = std::mem::take(&mut self.unsynced);
+        match random.below(4) {
+            0 => {}
+            1 => writes.iter().for_each(|write| write.apply(&mut self.durable)),
+            // In order, the last one torn.
+            2 => {
+                writes.truncate(random.below(writes.len() + 1));
+                if let Some(last) = writes.last_mut() {
+                    let end = last.offset + random.below(last.bytes.len() + 1);
+                    let cut = end / SECTOR_BYTES * SECTOR_BYTES;
+                    last.bytes.truncate(cut.saturating_sub(last.offset));
+                }
+                writes.iter().for_each(|write| write.apply(&mut self.durable));
+            }
+            // Any sectors of the image after any of the writes.
+            _ => {
+                let mut reached = self.durable.clone();
+                let count = random.below(writes.len() + 1);
+                writes[..count].iter().for_each(|write| write.apply(&mut reached));
+                for (index, sector) in reached.chunks(SECTOR_BYTES).enumerate() {
+                    if random.below(2) == 1 {
+                        Write { offset: index * SECTOR_BYTES, bytes: sector.to_vec() }
+                            .apply(&mut self.durable);
+                    }
+                }
+            }
+        }
+        self.visible = self.durable.clone();
+    }
+}
+
+impl Write {
+    fn apply(&self, image: &mut Vec<u8>) {
+        let end = self.offset + self.bytes.len();
+        if self.bytes.is_empty() {
+            return;
+        }
+        if image.len() < end {
+            image.resize(end, 0);
+        }
+        image[self.offset..end].copy_from_slice(&self.bytes);
+    }
+}
+
+#[derive(Clone)]
+enum NameChange {
+    Create(String, usize),
+    Rename(String, String),
+    Remove(String),
+}
+
+impl NameChange {
+    fn apply(&self, names: &mut BTreeMap<String, usize>) {
+        match self {
+            NameChange::Create(name, inode) => {
+                names.insert(name.clone(), *inode);
+            }
+            NameChange::Rename(from, to) => {
+                if let Some(inode) = names.remove(from) {
+                    names.insert(to.clone(), inode);
+                }
+            }
+            NameChange::Remove(name) => {
+                names.remove(name);
+            }
+        }
+    }
+}
+
+/// SplitMix64: a seed is all that a failing run needs to be seen again.
+#[derive(Clone)]
+struct Random(u64);
+
+impl Random {
+    /// In `0..bound`.
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % bound as u64) as usize
+    }
+}
+
+fn power_is_off() -> io::Error {
+    io::Error::other("the simulated machine is off")
+}
+
+fn eio() -> io::Error {
+    io::Error::from_raw_os_error(5)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contents(disk: &SimDisk, name: &str) -> Vec<u8> {
+        let file = disk.open(name).unwrap();
+        let mut bytes = vec![0; file.len().unwrap() as usize];
+        file.read_at(0, &mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn a_crash_keeps_what_was_synced_and_any_part_of_the_rest() {
+        let (mut lost_name, mut lost_bytes, mut torn, mut kept) = (0, 0, 0, 0);
+        for seed in 0..400 {
+            let disk = SimDisk::new(seed);
+            let file = disk.create("a").unwrap();
+            file.write_at(0, &[1; 1024]).unwrap();
+            file.sync_data().unwrap();
+            disk.sync_dir().unwrap();
+            file.write_at(1024, &[2; 1024]).unwrap();
+            disk.create("b").unwrap();
+            let disk = disk.crash();
+            assert!(file.sync_data().is_err(), "a handle outlived the crash");
+
+            let bytes = contents(&disk, "a");
+            assert_eq!(bytes[..1024], [1; 1024]);
+            match bytes.iter().filter(|&&byte| byte == 2).count() {
+                0 => lost_bytes += 1,
+                512 => torn += 1,
+                1024 => kept += 1,
+                other => panic!("torn inside a sector: {other}"),
+            }
+            lost_name += usize::from(disk.open("b").is_err());
+        }
+        assert!(lost_name > 50 && lost_bytes > 50 && torn > 50 && kept > 50);
+    }
+
+    #[test]
+    fn a_failed_sync_loses_its_writes_although_they_can_still_be_read() {
+        let disk = SimDisk::new(7);
+        let file = disk.create("a").unwrap();
+        disk.sync_dir().unwrap();
+        file.write_at(0, b"lost").unwrap();
+        disk.inject(disk.operations(), Fault::Eio);
+        assert!(file.sync_data().is_err());
+        file.sync_data().unwrap();
+        assert_eq!(contents(&disk, "a"), b"lost");
+        assert_eq!(contents(&disk.crash(), "a"), b"");
+    }
+
+    #[test]
+    fn power_loss_stops_everything_until_the_next_boot() {
+        let disk = SimDisk::new(1);
+        let file = disk.create("a").unwrap();
+        disk.sync_dir().unwrap();
+        disk.inject(disk.operations(), Fault::PowerLoss);
+        assert!(file.write_at(0, b"x").is_err());
+        assert!(disk.list().is_err());
+        assert_eq!(disk.crash().list().unwrap(), ["a"]);
+    }
+
+    #[test]
+    fn a_full_disk_refuses_growth_only() {
+        let disk = SimDisk::new(1);
+        disk.set_capacity_bytes(4);
+        let file = disk.create("a").unwrap();
+        file.write_at(0, b"1234").unwrap();
+        assert_eq!(file.write_at(4, b"5").unwrap_err().kind(), io::ErrorKind::StorageFull);
+        file.write_at(0, b"4321").unwrap();
+    }
+}

@@ -1,0 +1,67 @@
+//! The one error type of this crate.
+//!
+//! It is `Clone` because one failed flush answers everyone who waited for it.
+
+use std::io;
+use std::sync::Arc;
+
+/// Why the disk could not be read or written. None of these is worth a retry by the same process.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StorageError {
+    /// The operating system refused; the state of what was being written is unknown.
+    #[error("could not {attempt} {file}; check the volume and restart this member")]
+    Io {
+        attempt: &'static str,
+        file: String,
+        #[source]
+        source: Arc<io::Error>,
+    },
+
+    /// The bytes on disk are not what was written. The member must not serve; it is to be replaced under a new id.
+    #[error(
+        "{file} is corrupt at byte {offset}: {what}; keep the files for analysis and replace this member"
+    )]
+    Corrupt { file: String, offset: u64, what: String },
+
+    /// The file belongs to another member's disk.
+    #[error(
+        "{file} belongs to member {found:#018x}, this disk is member {expected:#018x}; mount the right volume"
+    )]
+    Foreign { file: String, expected: u64, found: u64 },
+
+    /// A format that this build does not know.
+    #[error(
+        "{file} has format version {found}, this build reads up to {supported}; run the newer build again"
+    )]
+    Version { file: String, found: u8, supported: u8 },
+
+    /// The disk was in use before, yet files that must exist are gone.
+    #[error("{what} is missing on a disk that was in use; restore the file or replace this member")]
+    Missing { what: String },
+
+    /// Another process holds the directory.
+    #[error("{directory} is in use by another process; stop it first")]
+    InUse { directory: String },
+
+    /// The caller broke the order that the log demands. A bug, caught before it reached the disk.
+    #[error("refused an operation on the log that is out of order: {what}")]
+    OutOfOrder { what: String },
+
+    /// Larger than the format or the disk's options allow.
+    #[error("{what} of {bytes} bytes is above the limit of {limit}")]
+    TooLarge { what: &'static str, bytes: u64, limit: u64 },
+
+    /// An earlier write or fsync failed, so nothing more may be written.
+    #[error("the log takes no more writes after an earlier failure; restart this member")]
+    Poisoned,
+}
+
+impl StorageError {
+    pub(crate) fn io(attempt: &'static str, file: &str, source: io::Error) -> Self {
+        StorageError::Io { attempt, file: file.to_owned(), source: Arc::new(source) }
+    }
+
+    pub(crate) fn corrupt(file: &str, offset: u64, what: impl Into<String>) -> Self {
+        StorageError::Corrupt { file: file.to_owned(), offset, what: what.into() }
+    }
+}

@@ -1,0 +1,148 @@
+//! The log in a thread of its own: whatever waits when it comes back from one fdatasync goes into the next.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::driver::{Done, LogDriver};
+use super::view::View;
+use super::writer::{Ticketed, Writer};
+use super::{Entry, Log, LogId, LogReader, Vote};
+use crate::{Disk, StorageError};
+
+/// How much may wait for the disk before a caller waits too. It only fills when the disk takes less than the network
+/// brings; then more memory would buy nothing but latency. As much again can be in the batch that is being written.
+const QUEUE_BYTES_MAX: usize = 16 << 20;
+
+/// What an operation costs in the queue besides the payload it carries.
+const JOB_BYTES: usize = 128;
+
+/// Drives a [`Log`] from any thread. Dropping it waits until everything given is durable, or has failed.
+///
+/// A call blocks only while the queue is full. Callbacks run on the log's thread, so they must be short; that of a
+/// refused operation runs at once.
+pub struct LogThread<D: Disk> {
+    queue: Arc<Queue>,
+    view: Arc<View<D::File>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    state: Mutex<Waiting>,
+    work: Condvar,
+    room: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    records: Vec<Ticketed>,
+    /// Each with the result of the batch that took its records.
+    done: Vec<Done>,
+    bytes: usize,
+    /// An operation did not fit the log, so the callers are no longer in step with it.
+    refused: bool,
+    closed: bool,
+}
+
+impl<D: Disk> LogThread<D> {
+    /// Starts the thread. `log` is as it was opened; operations that wait in it for a flush are flushed first.
+    pub fn spawn(log: Log<D>) -> io::Result<LogThread<D>> {
+        let Log { mut writer, view, pending, refused: _ } = log;
+        let queue = Arc::new(Queue::default());
+        queue.state.lock().records = pending;
+        let thread = std::thread::Builder::new().name("log".to_owned()).spawn({
+            let (queue, view) = (queue.clone(), view.clone());
+            move || run(&mut writer, &view, &queue)
+        })?;
+        Ok(LogThread { queue, view, thread: Some(thread) })
+    }
+
+    /// The view changes and the record is queued under one lock, so that both see one order.
+    fn submit(
+        &self,
+        bytes: usize,
+        change: impl FnOnce(&View<D::File>) -> Result<Vec<Ticketed>, StorageError>,
+        done: Done,
+    ) {
+        let mut waiting = self.queue.state.lock();
+        while waiting.bytes > QUEUE_BYTES_MAX {
+            self.queue.room.wait(&mut waiting);
+        }
+        let records = if waiting.refused { Err(StorageError::Poisoned) } else { change(&self.view) };
+        match records {
+            Ok(records) => {
+                waiting.records.extend(records);
+                waiting.done.push(done);
+                waiting.bytes += bytes + JOB_BYTES;
+                self.queue.work.notify_one();
+            }
+            Err(refused) => {
+                waiting.refused = true;
+                drop(waiting);
+                done(Err(refused));
+            }
+        }
+    }
+}
+
+fn run<D: Disk>(writer: &mut Writer<D>, view: &View<D::File>, queue: &Queue) {
+    loop {
+        let batch = {
+            let mut waiting = queue.state.lock();
+            while waiting.records.is_empty() && waiting.done.is_empty() {
+                if waiting.closed {
+                    return;
+                }
+                queue.work.wait(&mut waiting);
+            }
+            let Waiting { refused, closed, .. } = *waiting;
+            std::mem::replace(&mut *waiting, Waiting { refused, closed, ..Waiting::default() })
+        };
+        queue.room.notify_all();
+        let result = writer.write(&batch.records, view);
+        for done in batch.done {
+            done(result.clone());
+        }
+    }
+}
+
+impl<D: Disk> LogDriver for LogThread<D> {
+    type Disk = D;
+
+    fn append(&self, entries: Vec<Entry>, done: Done) {
+        let bytes = entries.iter().map(|entry| entry.payload.bytes().len() + JOB_BYTES).sum();
+        self.submit(bytes, |view| view.append(&entries), done);
+    }
+
+    fn save_vote(&self, vote: Vote, done: Done) {
+        self.submit(0, |view| view.save_vote(vote), done);
+    }
+
+    fn truncate_after(&self, after: Option<LogId>, done: Done) {
+        self.submit(0, |view| view.truncate_after(after), done);
+    }
+
+    fn purge(&self, upto: LogId, done: Done) {
+        self.submit(0, |view| view.purge(upto), done);
+    }
+
+    fn reader(&self) -> LogReader<D> {
+        LogReader { view: self.view.clone() }
+    }
+}
+
+impl<D: Disk> Drop for LogThread<D> {
+    fn drop(&mut self) {
+        self.queue.state.lock().closed = true;
+        self.queue.work.notify_one();
+        if let Some(thread) = self.thread.take()
+            // A callback may hold the last handle; the thread ends by itself then.
+            && thread.thread().id() != std::thread::current().id()
+        {
+            let _ = thread.join();
+        }
+    }
+}
