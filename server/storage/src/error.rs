@@ -5,6 +5,8 @@
 use std::io;
 use std::sync::Arc;
 
+use zke_tree::MemberId;
+
 /// Why the disk could not be read or written. None of these is worth a retry by the same process.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StorageError {
@@ -24,10 +26,8 @@ pub enum StorageError {
     Corrupt { file: String, offset: u64, what: String },
 
     /// The file belongs to another member's disk.
-    #[error(
-        "{file} belongs to member {found:#018x}, this disk is member {expected:#018x}; mount the right volume"
-    )]
-    Foreign { file: String, expected: u64, found: u64 },
+    #[error("{file} belongs to member {found}, this disk is member {expected}; mount the right volume")]
+    Foreign { file: String, expected: MemberId, found: MemberId },
 
     /// A format that this build does not know.
     #[error(

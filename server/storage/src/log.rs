@@ -32,6 +32,8 @@ pub use entry::{Entry, LogId, Payload, Vote};
 pub use recovery::Torn;
 pub use thread::LogThread;
 
+use zke_tree::MemberId;
+
 use crate::{Disk, StorageError};
 use index::Index;
 use view::View;
@@ -41,7 +43,7 @@ use writer::{Ticketed, Writer};
 #[derive(Debug, Clone)]
 pub struct LogOptions {
     /// The member id of this disk. Segments of another one are refused.
-    pub member: u64,
+    pub member: MemberId,
     /// The identity says that this disk was in use, so a missing log is a loss and not a new beginning.
     pub must_exist: bool,
     /// Length of a segment file; 4 KiB to 1 GiB. An entry that does not fit gets a longer one of its own.
@@ -51,7 +53,7 @@ pub struct LogOptions {
 }
 
 impl LogOptions {
-    pub fn new(member: u64) -> LogOptions {
+    pub fn new(member: MemberId) -> LogOptions {
         LogOptions {
             member,
             must_exist: false,

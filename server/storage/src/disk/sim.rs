@@ -74,7 +74,7 @@ impl SimDisk {
         self.state.lock().operations
     }
 
-    /// Lets operation number `operation` (the first one is 0) fail.
+    /// Lets operation number `operation` (the first one is 0) fail, unless the disk is booted before.
     pub fn inject(&self, operation: u64, fault: Fault) {
         self.state.lock().faults.insert(operation, fault);
     }
@@ -106,6 +106,7 @@ impl SimDisk {
     fn reboot(&self, state: &mut State) -> SimDisk {
         state.boot += 1;
         state.powered = true;
+        state.faults.clear();
         SimDisk { state: self.state.clone(), boot: state.boot }
     }
 

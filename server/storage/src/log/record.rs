@@ -12,6 +12,7 @@
 //! not yet durable when this one was written, so a record proves that everything below that number once was.
 
 use bytes::Bytes;
+use zke_tree::MemberId;
 
 use super::entry::{Entry, LogId, Payload, Vote};
 use crate::codec::{Fields, put_option};
@@ -238,8 +239,8 @@ pub(super) fn read_entry(bytes: &Bytes, salt: u32) -> Option<Entry> {
 }
 
 /// Where the checksum of every record of a member's disk starts, so that a record of another disk is never valid.
-pub(super) fn salt(member: u64) -> u32 {
-    crc32c::crc32c(&member.to_le_bytes())
+pub(super) fn salt(member: MemberId) -> u32 {
+    crc32c::crc32c(&member.0.to_le_bytes())
 }
 
 /// `record` begins with the header; its checksum field is left out.
@@ -300,14 +301,19 @@ mod tests {
     fn records_read_back_as_written() {
         for record in samples() {
             let mut out = Vec::new();
-            record.encode(&mut out, salt(1), 42, 5);
+            record.encode(&mut out, salt(MemberId(1)), 42, 5);
             assert_eq!(out.len(), record.encoded_bytes());
             assert_eq!(claimed_bytes(&out), Some(out.len()));
-            let frame = Frame::parse(&out, salt(1)).unwrap();
+            let frame = Frame::parse(&out, salt(MemberId(1))).unwrap();
             assert_eq!((frame.seq, frame.proves_durable_below(), frame.encoded_bytes()), (42, 37, out.len()));
-            assert!(Frame::parse(&out, salt(2)).is_none(), "a record of another member's disk was accepted");
+            assert!(
+                Frame::parse(&out, salt(MemberId(2))).is_none(),
+                "a record of another member's disk was accepted"
+            );
             match &record {
-                Record::Entry(entry) => assert_eq!(read_entry(&out.into(), salt(1)).as_ref(), Some(entry)),
+                Record::Entry(entry) => {
+                    assert_eq!(read_entry(&out.into(), salt(MemberId(1))).as_ref(), Some(entry))
+                }
                 other => assert_eq!(format!("{:?}", frame.record().unwrap()), format!("{other:?}")),
             }
         }
@@ -317,15 +323,15 @@ mod tests {
     fn any_flipped_bit_and_any_missing_byte_is_noticed() {
         for record in samples() {
             let mut out = Vec::new();
-            record.encode(&mut out, salt(1), 42, 5);
+            record.encode(&mut out, salt(MemberId(1)), 42, 5);
             let meaningful = HEADER_BYTES + u32::from_le_bytes(out[..4].try_into().unwrap()) as usize;
             for bit in 0..meaningful * 8 {
                 out[bit / 8] ^= 1 << (bit % 8);
-                assert!(Frame::parse(&out, salt(1)).is_none(), "bit {bit} of {record:?}");
+                assert!(Frame::parse(&out, salt(MemberId(1))).is_none(), "bit {bit} of {record:?}");
                 out[bit / 8] ^= 1 << (bit % 8);
             }
             for len in 0..meaningful {
-                assert!(Frame::parse(&out[..len], salt(1)).is_none());
+                assert!(Frame::parse(&out[..len], salt(MemberId(1))).is_none());
             }
         }
         assert!(Frame::parse(&[0; 64], 0).is_none());

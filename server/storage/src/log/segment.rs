@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use zke_tree::MemberId;
+
 use super::record::{self, Frame};
 use crate::codec::Fields;
 use crate::disk::{DiskFile, read_exact_at};
@@ -41,11 +43,11 @@ pub(super) fn parse_name(name: &str) -> Option<u64> {
     canonical.then(|| u64::from_str_radix(digits, 16).ok()).flatten()
 }
 
-pub(super) fn encode_header(member: u64, first_seq: u64, bytes: u64) -> [u8; HEADER_BYTES] {
+pub(super) fn encode_header(member: MemberId, first_seq: u64, bytes: u64) -> [u8; HEADER_BYTES] {
     let mut header = [0; HEADER_BYTES];
     header[0..8].copy_from_slice(&MAGIC);
     header[8] = VERSION;
-    header[16..24].copy_from_slice(&member.to_le_bytes());
+    header[16..24].copy_from_slice(&member.0.to_le_bytes());
     header[24..32].copy_from_slice(&first_seq.to_le_bytes());
     header[32..40].copy_from_slice(&bytes.to_le_bytes());
     let crc = crc32c::crc32c(&header[..CHECKSUM_AT]);
@@ -57,7 +59,7 @@ impl<F: DiskFile> Segment<F> {
     /// Opens the segment that starts with record `first_seq` and checks its header.
     pub fn open<D: Disk<File = F>>(
         disk: &D,
-        member: u64,
+        member: MemberId,
         first_seq: u64,
         number: u32,
     ) -> Result<Segment<F>, StorageError> {
@@ -78,7 +80,12 @@ impl<F: DiskFile> Segment<F> {
 }
 
 /// Returns the length that the segment must have.
-fn check_header(name: &str, header: &[u8; 64], member: u64, first_seq: u64) -> Result<u64, StorageError> {
+fn check_header(
+    name: &str,
+    header: &[u8; 64],
+    member: MemberId,
+    first_seq: u64,
+) -> Result<u64, StorageError> {
     let malformed = |what: &str| StorageError::corrupt(name, 0, what);
     let mut fields = Fields(header);
     let mut parse =
@@ -95,8 +102,9 @@ fn check_header(name: &str, header: &[u8; 64], member: u64, first_seq: u64) -> R
     if header[CHECKSUM_AT..] != crc32c::crc32c(&header[..CHECKSUM_AT]).to_le_bytes() {
         return Err(malformed("the checksum of the header is wrong"));
     }
-    if owner != member {
-        return Err(StorageError::Foreign { file: name.to_owned(), expected: member, found: owner });
+    if owner != member.0 {
+        let (expected, found) = (member, MemberId(owner));
+        return Err(StorageError::Foreign { file: name.to_owned(), expected, found });
     }
     if first != first_seq {
         return Err(malformed("the header names another first record than the file name"));
@@ -169,14 +177,17 @@ mod tests {
 
     #[test]
     fn a_header_of_another_member_or_version_or_with_a_flip_is_told_apart() {
-        let good = encode_header(7, 3, 4096);
-        assert_eq!(check_header("f", &good, 7, 3).unwrap(), 4096);
-        assert!(matches!(check_header("f", &good, 8, 3), Err(StorageError::Foreign { found: 7, .. })));
-        assert!(matches!(check_header("f", &good, 7, 4), Err(StorageError::Corrupt { .. })));
+        let good = encode_header(MemberId(7), 3, 4096);
+        assert_eq!(check_header("f", &good, MemberId(7), 3).unwrap(), 4096);
+        assert!(matches!(
+            check_header("f", &good, MemberId(8), 3),
+            Err(StorageError::Foreign { found: MemberId(7), .. })
+        ));
+        assert!(matches!(check_header("f", &good, MemberId(7), 4), Err(StorageError::Corrupt { .. })));
         for bit in 0..good.len() * 8 {
             let mut bad = good;
             bad[bit / 8] ^= 1 << (bit % 8);
-            assert!(check_header("f", &bad, 7, 3).is_err(), "bit {bit}");
+            assert!(check_header("f", &bad, MemberId(7), 3).is_err(), "bit {bit}");
         }
     }
 }

@@ -1,0 +1,142 @@
+//! The drivers keep order and answer everyone; the real disk under the threaded one.
+
+use std::sync::mpsc;
+
+use bytes::Bytes;
+use zke_storage::disk::Fault;
+use zke_storage::{
+    Disk, Entry, Log, LogDriver, LogId, LogInline, LogOptions, LogThread, Payload, RealDisk, SimDisk,
+    StorageError, Vote,
+};
+
+use crate::model::{MEMBER, small};
+
+fn entry(index: u64) -> Entry {
+    let payload = Payload::Proposal(Bytes::from(format!("entry {index}")));
+    Entry { id: LogId { term: 1, index }, payload }
+}
+
+/// Gives operations of every kind; returns the order and the results in which they were answered.
+fn drive(driver: &impl LogDriver) -> Vec<(u64, Result<(), StorageError>)> {
+    let (sender, answers) = mpsc::channel();
+    let mut count = 0;
+    let mut done = || {
+        let (sender, number) = (sender.clone(), count);
+        count += 1;
+        Box::new(move |result| sender.send((number, result)).expect("the test is listening"))
+            as zke_storage::Done
+    };
+    driver.save_vote(Vote { term: 1, member: Some(1), committed: true }, done());
+    for index in 0..500 {
+        driver.append(vec![entry(index)], done());
+        assert_eq!(driver.reader().last(), Some(LogId { term: 1, index }), "not visible at once");
+        assert_eq!(driver.reader().entries(index..index + 1, 0).unwrap(), [entry(index)]);
+    }
+    driver.truncate_after(Some(LogId { term: 1, index: 449 }), done());
+    driver.append(vec![entry(450)], done());
+    driver.purge(LogId { term: 1, index: 99 }, done());
+    (0..count).map(|_| answers.recv().expect("an answer to everything")).collect()
+}
+
+fn assert_as_driven<D: Disk>(disk: D, options: LogOptions) {
+    let (log, recovered) = Log::open(disk, LogOptions { must_exist: true, ..options }).unwrap();
+    assert_eq!(recovered.vote, Some(Vote { term: 1, member: Some(1), committed: true }));
+    assert_eq!(recovered.purged, Some(LogId { term: 1, index: 99 }));
+    assert_eq!(
+        log.reader().entries(0..u64::MAX, usize::MAX).unwrap(),
+        (100..=450).map(entry).collect::<Vec<_>>()
+    );
+}
+
+fn assert_answered_in_order(answers: &[(u64, Result<(), StorageError>)]) {
+    for (expected, (number, result)) in (0..).zip(answers) {
+        assert_eq!(*number, expected);
+        result.as_ref().expect("durable");
+    }
+}
+
+#[test]
+fn the_thread_makes_durable_on_a_real_disk_and_keeps_order() {
+    let temp = tempfile::tempdir().unwrap();
+    let disk = RealDisk::open(temp.path()).unwrap();
+    let options = LogOptions { segment_bytes: 16384, tail_cache_bytes: 1000, ..LogOptions::new(MEMBER) };
+    let (log, _) = Log::open(disk.clone(), options.clone()).unwrap();
+    let driver = LogThread::spawn(log).unwrap();
+    assert_answered_in_order(&drive(&driver));
+    drop(driver);
+    assert_as_driven(disk, options);
+}
+
+#[test]
+fn inline_every_operation_is_durable_when_the_call_returns() {
+    let disk = SimDisk::new(1);
+    let (log, _) = Log::open(disk.clone(), small()).unwrap();
+    let driver = LogInline::new(log);
+    assert_answered_in_order(&drive(&driver));
+    assert_as_driven(disk.crash(), small());
+}
+
+#[test]
+fn the_thread_puts_what_waits_into_one_flush() {
+    let disk = SimDisk::new(1);
+    let (log, _) = Log::open(disk.clone(), LogOptions { segment_bytes: 1 << 20, ..small() }).unwrap();
+    let before = disk.operations();
+    let (sender, answers) = mpsc::channel();
+    let driver = LogThread::spawn(log).unwrap();
+    let hold = sender.clone();
+    let (release, held) = mpsc::channel::<()>();
+    driver.append(
+        vec![entry(0)],
+        Box::new(move |_| {
+            // While this batch is answered, the next one gathers.
+            held.recv().expect("released");
+            hold.send(()).expect("listening");
+        }),
+    );
+    while disk.operations() == before {
+        std::thread::yield_now();
+    }
+    for index in 1..1000 {
+        let sender = sender.clone();
+        driver.append(vec![entry(index)], Box::new(move |_| sender.send(()).expect("listening")));
+    }
+    release.send(()).unwrap();
+    (0..1000).for_each(|_| answers.recv().unwrap());
+    drop(driver);
+    // Write, sync and mark, for at most: the first entry, those that came in before its write was over, the rest.
+    assert!(disk.operations() - before <= 9, "{} operations", disk.operations() - before);
+}
+
+#[test]
+fn a_failed_fsync_answers_everyone_with_an_error() {
+    let disk = SimDisk::new(1);
+    let (log, _) = Log::open(disk.clone(), small()).unwrap();
+    let driver = LogThread::spawn(log).unwrap();
+    disk.inject(disk.operations() + 1, Fault::Eio);
+    let (sender, answers) = mpsc::channel();
+    for index in 0..50 {
+        let sender = sender.clone();
+        driver.append(vec![entry(index)], Box::new(move |result| sender.send(result).expect("listening")));
+    }
+    drop(driver);
+    drop(sender);
+    let answers: Vec<_> = answers.iter().collect();
+    assert_eq!(answers.len(), 50);
+    assert!(matches!(answers[0], Err(StorageError::Io { .. })));
+    assert!(answers.iter().all(Result::is_err));
+}
+
+#[test]
+fn a_refused_operation_is_answered_at_once_and_ends_the_log() {
+    let (log, _) = Log::open(SimDisk::new(1), small()).unwrap();
+    let driver = LogThread::spawn(log).unwrap();
+    let (sender, answers) = mpsc::channel();
+    let done = |sender: &mpsc::Sender<_>| {
+        let sender = sender.clone();
+        Box::new(move |result: Result<(), StorageError>| sender.send(result).expect("listening"))
+    };
+    driver.append(vec![entry(3)], done(&sender));
+    assert!(matches!(answers.recv().unwrap(), Err(StorageError::OutOfOrder { .. })));
+    driver.append(vec![entry(0)], done(&sender));
+    assert!(matches!(answers.recv().unwrap(), Err(StorageError::Poisoned)));
+}
