@@ -21,7 +21,8 @@ impl Checkout {
         };
         for directory in start.ancestors() {
             if directory.join("xtask/Cargo.toml").is_file() && directory.join("Cargo.lock").is_file() {
-                let root = directory.canonicalize().with_context(|| format!("resolve {}", directory.display()))?;
+                let root =
+                    directory.canonicalize().with_context(|| format!("resolve {}", directory.display()))?;
                 return Ok(Self { root });
             }
         }

@@ -84,14 +84,14 @@ impl Cluster {
         Ok(self.first_process()?.is_some())
     }
 
-    /// Starts the cluster unless it runs, and waits until three nodes are Ready. `program` is an executable that
-    /// calls [`crate::inside::main`] when its first argument is [`INSIDE`].
-    pub fn up(&self, machine: &Machine, program: &Path, progress: &Progress) -> Result<()> {
+    /// Starts the cluster unless it runs, and waits until three nodes are Ready. The calling program must call
+    /// [`crate::inside::main`] when its first argument is [`INSIDE`]: the cluster's first process is a copy of it.
+    pub fn up(&self, machine: &Machine, progress: &Progress) -> Result<()> {
         self.refuse_other_checkouts()?;
         if self.is_running()? {
             self.warn_if_started_from_other_parts(machine, progress);
         } else {
-            progress.step("start the cluster", |_| self.start(machine, program))?;
+            progress.step("start the cluster", |_| self.start(machine))?;
         }
         let pid = self.wait_for_first_process()?;
         host_link::ensure(pid)?;
@@ -123,7 +123,8 @@ impl Cluster {
             if known.is_ok_and(|list| list.contains(&archive.digest)) {
                 continue;
             }
-            let import = self.ctr(node)?.args(["images", "import", "--snapshotter", &self.snapshotter()?, "-"]);
+            let import =
+                self.ctr(node)?.args(["images", "import", "--snapshotter", &self.snapshotter()?, "-"]);
             import.input(archive.bytes.clone()).run().with_context(|| format!("import {}", image.name()))?;
         }
         Ok(())
@@ -150,7 +151,7 @@ impl Cluster {
         serde_json::from_slice(&text).context("understand target/local/machine.json")
     }
 
-    fn start(&self, machine: &Machine, program: &Path) -> Result<()> {
+    fn start(&self, machine: &Machine) -> Result<()> {
         self.sweep()?;
         host_link::check_range_is_free()?;
         let logs = self.state.join("logs");
@@ -165,6 +166,9 @@ impl Cluster {
         }
         let text = serde_json::to_vec_pretty(machine).context("encode machine.json")?;
         fs::write(self.state.join("machine.json"), text).context("write machine.json")?;
+        // A copy, because Cargo may replace the original at any time.
+        let program = self.state.join("supervisor");
+        fs::copy("/proc/self/exe", &program).context("copy this program for the cluster's first process")?;
         // A session of its own: an interrupt on this terminal must not end the cluster.
         Program::new("setsid")
             .args(["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"])
@@ -175,7 +179,9 @@ impl Cluster {
 
     fn warn_if_started_from_other_parts(&self, machine: &Machine, progress: &Progress) {
         if self.started_with().is_ok_and(|started| started.go != machine.go) {
-            progress.say("the running cluster was started from older parts; `cargo xtask down` first renews them");
+            progress.say(
+                "the running cluster was started from older parts; `cargo xtask down` first renews them",
+            );
         }
     }
 
@@ -251,7 +257,9 @@ impl Cluster {
 
     fn remove_state(&self) -> Result<()> {
         let mounts = fs::read_to_string("/proc/self/mounts").context("read the mounts")?;
-        let below = |line: &&str| line.split(' ').nth(1).is_some_and(|point| Path::new(point).starts_with(&self.state));
+        let below = |line: &&str| {
+            line.split(' ').nth(1).is_some_and(|point| Path::new(point).starts_with(&self.state))
+        };
         if let Some(mount) = mounts.lines().find(below) {
             bail!("something is mounted below {}: `{mount}`; unmount it first", self.state.display());
         }

@@ -61,47 +61,56 @@ pub(crate) fn etcd(program: &Path) -> Component {
 
 pub(crate) fn api_server() -> Component {
     let pki = |file: &str| format!("{LOCAL}/pki/{file}");
-    kubernetes("kube-apiserver", [
-        format!("--etcd-servers=http://{CONTROL_PLANE}:{ETCD_PORT}"),
-        format!("--bind-address={CONTROL_PLANE}"),
-        format!("--advertise-address={CONTROL_PLANE}"),
-        format!("--secure-port={API_PORT}"),
-        format!("--service-cluster-ip-range={SERVICES}"),
-        format!("--tls-cert-file={}", pki("kube-apiserver.crt")),
-        format!("--tls-private-key-file={}", pki("kube-apiserver.key")),
-        format!("--client-ca-file={}", pki("ca.crt")),
-        format!("--service-account-key-file={}", pki("service-accounts.pub")),
-        format!("--service-account-signing-key-file={}", pki("service-accounts.key")),
-        "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-        format!("--kubelet-client-certificate={}", pki("admin.crt")),
-        format!("--kubelet-client-key={}", pki("admin.key")),
-        format!("--kubelet-certificate-authority={}", pki("ca.crt")),
-        "--kubelet-preferred-address-types=InternalIP".to_owned(),
-        "--authorization-mode=Node,RBAC".to_owned(),
-        "--enable-admission-plugins=NodeRestriction".to_owned(),
-        "--allow-privileged=true".to_owned(),
-    ])
+    kubernetes(
+        "kube-apiserver",
+        [
+            format!("--etcd-servers=http://{CONTROL_PLANE}:{ETCD_PORT}"),
+            format!("--bind-address={CONTROL_PLANE}"),
+            format!("--advertise-address={CONTROL_PLANE}"),
+            format!("--secure-port={API_PORT}"),
+            format!("--service-cluster-ip-range={SERVICES}"),
+            format!("--tls-cert-file={}", pki("kube-apiserver.crt")),
+            format!("--tls-private-key-file={}", pki("kube-apiserver.key")),
+            format!("--client-ca-file={}", pki("ca.crt")),
+            format!("--service-account-key-file={}", pki("service-accounts.pub")),
+            format!("--service-account-signing-key-file={}", pki("service-accounts.key")),
+            "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+            format!("--kubelet-client-certificate={}", pki("admin.crt")),
+            format!("--kubelet-client-key={}", pki("admin.key")),
+            format!("--kubelet-certificate-authority={}", pki("ca.crt")),
+            "--kubelet-preferred-address-types=InternalIP".to_owned(),
+            "--authorization-mode=Node,RBAC".to_owned(),
+            "--enable-admission-plugins=NodeRestriction".to_owned(),
+            "--allow-privileged=true".to_owned(),
+        ],
+    )
 }
 
 /// What starts once the API server listens.
 pub(crate) fn followers() -> Vec<Component> {
     let kubeconfig = |identity: &str| format!("--kubeconfig={LOCAL}/{identity}.kubeconfig");
-    let controllers = kubernetes("kube-controller-manager", [
-        kubeconfig("kube-controller-manager"),
-        format!("--service-account-private-key-file={LOCAL}/pki/service-accounts.key"),
-        format!("--root-ca-file={LOCAL}/pki/ca.crt"),
-        "--use-service-account-credentials=true".to_owned(),
-        "--bind-address=127.0.0.1".to_owned(),
-        "--leader-elect=false".to_owned(),
-        // The kubelets renew their leases every three seconds; a machine with few cores may be late.
-        "--node-monitor-period=2s".to_owned(),
-        "--node-monitor-grace-period=20s".to_owned(),
-    ]);
-    let scheduler = kubernetes("kube-scheduler", [
-        kubeconfig("kube-scheduler"),
-        "--bind-address=127.0.0.1".to_owned(),
-        "--leader-elect=false".to_owned(),
-    ]);
+    let controllers = kubernetes(
+        "kube-controller-manager",
+        [
+            kubeconfig("kube-controller-manager"),
+            format!("--service-account-private-key-file={LOCAL}/pki/service-accounts.key"),
+            format!("--root-ca-file={LOCAL}/pki/ca.crt"),
+            "--use-service-account-credentials=true".to_owned(),
+            "--bind-address=127.0.0.1".to_owned(),
+            "--leader-elect=false".to_owned(),
+            // The kubelets renew their leases every three seconds; a machine with few cores may be late.
+            "--node-monitor-period=2s".to_owned(),
+            "--node-monitor-grace-period=20s".to_owned(),
+        ],
+    );
+    let scheduler = kubernetes(
+        "kube-scheduler",
+        [
+            kubeconfig("kube-scheduler"),
+            "--bind-address=127.0.0.1".to_owned(),
+            "--leader-elect=false".to_owned(),
+        ],
+    );
     let dns = Component {
         name: "dns".to_owned(),
         node: None,

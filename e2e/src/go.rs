@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 
 use crate::checkout::{Checkout, cache, key, make_once};
 use crate::program::Program;
-use crate::progress::Progress;
+use crate::progress::{Progress, Step};
 
 pub const KUBERNETES_VERSION: &str = "1.34.4";
 const HELM_VERSION: &str = "v4.3.1";
@@ -33,11 +33,15 @@ pub fn programs(checkout: &Checkout, progress: &Progress) -> Result<PathBuf> {
     make_once(&folder, |output| {
         for program in PROGRAMS {
             let name = match program {
-                "cluster" => format!("build Kubernetes {KUBERNETES_VERSION} (some 6 minutes, once per machine)"),
+                "cluster" => {
+                    format!("build Kubernetes {KUBERNETES_VERSION} (some 6 minutes, once per machine)")
+                }
                 "dns" => "build CoreDNS".to_owned(),
                 other => format!("build {other}"),
             };
-            progress.step(&name, |_| build(&sources, program, output, &logs.join(format!("go-{program}.log"))))?;
+            progress.step(&name, |step| {
+                build(&sources, program, output, &logs.join(format!("go-{program}.log")), step)
+            })?;
         }
         Ok(())
     })?;
@@ -50,29 +54,30 @@ pub fn helm(checkout: &Checkout, progress: &Progress) -> Result<PathBuf> {
     let program = folder.join("helm");
     if !folder.is_dir() {
         let log = checkout.path("target/build-logs/go-helm.log");
-        progress.step(&format!("build Helm {HELM_VERSION} (some 2 minutes, once per machine)"), |_| {
+        progress.step(&format!("build Helm {HELM_VERSION} (some 2 minutes, once per machine)"), |step| {
             make_once(&folder, |output| {
                 let install = format!("helm.sh/helm/v4/cmd/helm@{HELM_VERSION}");
-                go().args(["install", "-trimpath", &install]).env("GOBIN", output).logged(&log)
+                go().args(["install", "-v", "-trimpath", &install]).env("GOBIN", output).logged(&log, step)
             })
         })?;
     }
     Ok(program)
 }
 
-fn build(sources: &Path, program: &str, output: &Path, log: &Path) -> Result<()> {
+fn build(sources: &Path, program: &str, output: &Path, log: &Path, step: &Step) -> Result<()> {
     let (major, rest) = KUBERNETES_VERSION.split_once('.').context("split the version of Kubernetes")?;
     let minor = rest.split('.').next().unwrap_or_default();
     // Without these Kubernetes believes to be v0.0.0 and refuses feature gates.
-    let version = [("gitVersion", &*format!("v{KUBERNETES_VERSION}")), ("gitMajor", major), ("gitMinor", minor)]
-        .map(|(name, value)| format!("-X k8s.io/component-base/version.{name}={value}"))
-        .join(" ");
+    let version =
+        [("gitVersion", &*format!("v{KUBERNETES_VERSION}")), ("gitMajor", major), ("gitMinor", minor)]
+            .map(|(name, value)| format!("-X k8s.io/component-base/version.{name}={value}"))
+            .join(" ");
     go().directory(sources)
-        .args(["build", "-trimpath", "-buildvcs=false", "-ldflags", &format!("-s -w {version}")])
+        .args(["build", "-v", "-trimpath", "-buildvcs=false", "-ldflags", &format!("-s -w {version}")])
         .arg("-o")
         .arg(output.join(program))
         .arg(format!("./{program}"))
-        .logged(log)
+        .logged(log, step)
 }
 
 /// Static, so that the same programs run in images and on any distribution.

@@ -51,7 +51,8 @@ pub(crate) fn check_range_is_free() -> Result<()> {
     let routes = Program::new("ip").args(["-4", "route", "show", "table", "all"]).output()?;
     let taken = |line: &&str| {
         let ours = line.contains(HOST_END);
-        let in_range = line.split([' ', '/']).any(|word| word.starts_with("198.18.") || word.starts_with("198.19."));
+        let in_range =
+            line.split([' ', '/']).any(|word| word.starts_with("198.18.") || word.starts_with("198.19."));
         in_range && !ours
     };
     match routes.lines().find(taken) {

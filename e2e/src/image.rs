@@ -1,14 +1,13 @@
-//! Container images without Docker: one layer, written byte for byte the same whenever its content is the same.
+//! Container images without Docker: one layer, written byte for byte the same whenever its content is the same. The
+//! layer is not compressed: here it is only read once, and what pushes it to a registry compresses it on the way.
 //!
 //! The archive is an OCI image layout and a `docker save` archive at once, so `ctr images import`, `docker load`,
 //! `podman load`, `skopeo copy oci-archive:` and `crane push` all take it.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use flate2::{Compression, GzBuilder};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tar::{EntryType, Header};
@@ -19,7 +18,7 @@ use crate::node::PAUSE_IMAGE;
 /// The user that our images run as. Not root, and above what distributions give to their own services.
 pub const USER_ID: u32 = 10001;
 
-const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar";
 const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
@@ -125,8 +124,8 @@ impl Image {
     /// Reads the files and writes the image.
     pub fn archive(&self) -> Result<Archive> {
         let plain = self.layer().with_context(|| format!("write the layer of {}", self.name))?;
-        let layer = Blob::new(LAYER_TYPE, compress(&plain)?);
-        let config = Blob::json(CONFIG_TYPE, &self.config(&digest(&plain))?)?;
+        let layer = Blob::new(LAYER_TYPE, plain);
+        let config = Blob::json(CONFIG_TYPE, &self.config(&layer.sha256)?)?;
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": MANIFEST_TYPE,
@@ -188,7 +187,9 @@ impl Image {
                     folders.insert(PathBuf::from(&entry.path));
                     append(&mut tar, &entry.path, entry.mode, EntryType::Directory, &[])?;
                 }
-                Content::Text(text) => append(&mut tar, &entry.path, entry.mode, EntryType::Regular, text.as_bytes())?,
+                Content::Text(text) => {
+                    append(&mut tar, &entry.path, entry.mode, EntryType::Regular, text.as_bytes())?
+                }
                 Content::File(source) => {
                     let bytes = fs::read(source).with_context(|| format!("read {}", source.display()))?;
                     append(&mut tar, &entry.path, entry.mode, EntryType::Regular, &bytes)?;
@@ -237,7 +238,13 @@ impl Blob {
     }
 }
 
-fn append(tar: &mut tar::Builder<Vec<u8>>, path: &str, mode: u32, kind: EntryType, bytes: &[u8]) -> Result<()> {
+fn append(
+    tar: &mut tar::Builder<Vec<u8>>,
+    path: &str,
+    mode: u32,
+    kind: EntryType,
+    bytes: &[u8],
+) -> Result<()> {
     append_path(tar, Path::new(path), mode, kind, bytes)
 }
 
@@ -261,12 +268,6 @@ fn header(mode: u32, kind: EntryType, size: u64) -> Header {
     header.set_uid(0);
     header.set_gid(0);
     header
-}
-
-fn compress(bytes: &[u8]) -> Result<Vec<u8>> {
-    let mut gzip = GzBuilder::new().mtime(0).write(Vec::new(), Compression::fast());
-    gzip.write_all(bytes).context("compress the layer")?;
-    gzip.finish().context("compress the layer")
 }
 
 fn encode(value: &Value) -> Result<Vec<u8>> {
@@ -324,14 +325,12 @@ mod tests {
         let index: Value = serde_json::from_slice(&files["index.json"]).unwrap();
         assert_eq!(index["manifests"][0]["digest"], archive.digest);
         let docker: Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
-        let layer = &files[docker[0]["Layers"][0].as_str().unwrap()];
-        let mut plain = Vec::new();
-        flate2::read::GzDecoder::new(layer.as_slice()).read_to_end(&mut plain).unwrap();
-        let layer = unpack(&plain);
+        let plain = &files[docker[0]["Layers"][0].as_str().unwrap()];
+        let layer = unpack(plain);
         assert_eq!(layer["opt/deep/file"], b"hello");
         assert!(layer.contains_key("opt/deep"), "parents must be there: {:?}", layer.keys());
         let config: Value = serde_json::from_slice(&files[docker[0]["Config"].as_str().unwrap()]).unwrap();
-        assert_eq!(config["rootfs"]["diff_ids"][0], format!("sha256:{}", digest(&plain)));
+        assert_eq!(config["rootfs"]["diff_ids"][0], format!("sha256:{}", digest(plain)));
         assert_eq!(config["config"]["User"], "10001:10001");
     }
 }

@@ -9,6 +9,7 @@
 
 pub mod cgroup;
 pub mod checkout;
+pub mod clients;
 pub mod cluster;
 pub mod control_plane;
 pub mod go;
@@ -24,4 +25,5 @@ pub mod preflight;
 pub mod program;
 pub mod progress;
 pub mod python;
+pub mod scenario;
 pub mod supervisor;

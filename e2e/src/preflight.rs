@@ -21,7 +21,9 @@ pub fn check(checkout: &Checkout) -> Result<()> {
         bail!("the local cluster needs Linux: it is made of network, mount and process namespaces");
     }
     if !rustix::process::geteuid().is_root() {
-        bail!("the local cluster needs root, for namespaces, mounts and cgroups; try `sudo -E cargo xtask up`");
+        bail!(
+            "the local cluster needs root, for namespaces, mounts and cgroups; try `sudo -E cargo xtask up`"
+        );
     }
     programs(&mut problems);
     kernel(&mut problems);
@@ -31,7 +33,8 @@ pub fn check(checkout: &Checkout) -> Result<()> {
 
 /// Checks what needs the Debian packages.
 pub fn check_networking() -> Result<()> {
-    let unshare = || Program::new("unshare").args(["--net", "--mount", "--pid", "--fork", "--mount-proc", "--"]);
+    let unshare =
+        || Program::new("unshare").args(["--net", "--mount", "--pid", "--fork", "--mount-proc", "--"]);
     if !unshare().arg("true").succeeds() {
         bail!("namespaces cannot be made here; in a container, run it with --privileged");
     }
@@ -50,13 +53,15 @@ pub fn snapshotter(state: &Path) -> Result<&'static str> {
         fs::create_dir_all(base.join(folder))?;
     }
     let mount = "mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged";
-    let works = Program::new("unshare").directory(&base).args(["--mount", "--", "sh", "-c", mount]).succeeds();
+    let works =
+        Program::new("unshare").directory(&base).args(["--mount", "--", "sh", "-c", mount]).succeeds();
     fs::remove_dir_all(&base)?;
     Ok(if works { "overlayfs" } else { "native" })
 }
 
 fn programs(problems: &mut Vec<String>) {
-    for (program, what) in [("go", "Go 1.25 or newer"), ("cargo", "Rust"), ("python3", "Python 3.9 or newer")] {
+    for (program, what) in [("go", "Go 1.25 or newer"), ("cargo", "Rust"), ("python3", "Python 3.9 or newer")]
+    {
         if find(program).is_none() {
             problems.push(format!("there is no `{program}` on PATH; install {what}"));
         }
@@ -68,7 +73,10 @@ fn kernel(problems: &mut Vec<String>) {
         problems.push("there is no /dev/loop-control: volumes need loop devices (modprobe loop)".to_owned());
     }
     if !Path::new("/dev/kmsg").exists() {
-        problems.push("there is no /dev/kmsg, which the kubelet reads; in a container, run it with --privileged".to_owned());
+        problems.push(
+            "there is no /dev/kmsg, which the kubelet reads; in a container, run it with --privileged"
+                .to_owned(),
+        );
     }
     for kind in ["xfs", "overlay"] {
         let known = || fs::read_to_string("/proc/filesystems").is_ok_and(|list| list.contains(kind));
@@ -77,7 +85,8 @@ fn kernel(problems: &mut Vec<String>) {
         }
     }
     let cgroups = fs::read_to_string("/proc/mounts").unwrap_or_default();
-    let writable = |line: &str| line.contains(" cgroup") && line.split(' ').nth(3).is_some_and(|o| o.starts_with("rw"));
+    let writable =
+        |line: &str| line.contains(" cgroup") && line.split(' ').nth(3).is_some_and(|o| o.starts_with("rw"));
     if !cgroups.lines().any(writable) {
         problems.push("no writable cgroup hierarchy is mounted at /sys/fs/cgroup".to_owned());
     }

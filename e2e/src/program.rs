@@ -2,13 +2,15 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
+
+use crate::progress::Step;
 
 /// No single tool that we call needs longer than this unless its caller says so with [`Program::within`].
 const USUAL_LIMIT: Duration = Duration::from_secs(300);
@@ -81,7 +83,9 @@ impl Program {
         let stderr = stderr.join().unwrap_or_default();
         if !status.success() {
             let complaint = if stderr.trim().is_empty() { &stdout } else { &stderr };
-            return Err(anyhow!("{}", tail(complaint)).context(format!("`{}` ended with {status}", self.line())));
+            return Err(
+                anyhow!("{}", tail(complaint)).context(format!("`{}` ended with {status}", self.line()))
+            );
         }
         Ok(stdout)
     }
@@ -91,19 +95,20 @@ impl Program {
         self.output().map(drop)
     }
 
-    /// Runs to the end with all output in `log`; the error shows the log's last lines.
-    pub fn logged(mut self, log: &Path) -> Result<()> {
+    /// Runs to the end with all output in `log`, whose last line tells how far `step` is; the error shows more of it.
+    pub fn logged(mut self, log: &Path, step: &Step) -> Result<()> {
         let file = create(log)?;
         let copy = file.try_clone().context("share the log between two streams")?;
         self.command.stdin(Stdio::null()).stdout(file).stderr(copy);
         let child = self.start()?;
-        let status = self.finish(child)?;
+        let status = self.finish_telling(child, || step.flicker(&last_line(log)))?;
         if status.success() {
             return Ok(());
         }
         let text = fs::read_to_string(log).unwrap_or_default();
         let line = self.line();
-        Err(anyhow!("{}", tail(&text)).context(format!("`{line}` ended with {status}; see {}", log.display())))
+        Err(anyhow!("{}", tail(&text))
+            .context(format!("`{line}` ended with {status}; see {}", log.display())))
     }
 
     /// Runs to the end on this terminal and says whether it succeeded.
@@ -131,8 +136,14 @@ impl Program {
         self.command.spawn().with_context(|| format!("start `{}`", self.line()))
     }
 
-    fn finish(&self, mut child: Child) -> Result<ExitStatus> {
+    fn finish(&self, child: Child) -> Result<ExitStatus> {
+        self.finish_telling(child, || {})
+    }
+
+    /// Calls `tell` about once a second while the program runs.
+    fn finish_telling(&self, mut child: Child, mut tell: impl FnMut()) -> Result<ExitStatus> {
         let end = Instant::now() + self.limit;
+        let mut told = Instant::now();
         let mut pause = Duration::from_millis(1);
         loop {
             if let Some(status) = child.try_wait().with_context(|| format!("wait for `{}`", self.line()))? {
@@ -144,6 +155,10 @@ impl Program {
                 let _ = child.wait();
                 let limit = self.limit.as_secs();
                 return Err(anyhow!("`{}` was still running after {limit} s and was ended", self.line()));
+            }
+            if told.elapsed() > Duration::from_secs(1) {
+                tell();
+                told = Instant::now();
             }
             thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(50));
@@ -180,6 +195,19 @@ fn tail(text: &str) -> String {
     lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
 }
 
+/// The last line of a log, of which only the end is read.
+fn last_line(log: &Path) -> String {
+    let read = || -> std::io::Result<String> {
+        let mut file = File::open(log)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(400)))?;
+        let mut end = Vec::new();
+        file.read_to_end(&mut end)?;
+        Ok(String::from_utf8_lossy(&end).into_owned())
+    };
+    read().unwrap_or_default().lines().last().unwrap_or_default().trim().to_owned()
+}
+
 fn create(log: &Path) -> Result<File> {
     make_parent(log)?;
     File::create(log).with_context(|| format!("create the log {}", log.display()))
@@ -207,7 +235,8 @@ mod tests {
 
     #[test]
     fn a_failure_says_what_the_program_said() {
-        let error = Program::new("sh").args(["-c", "echo broken pipe fitting >&2; exit 3"]).run().unwrap_err();
+        let error =
+            Program::new("sh").args(["-c", "echo broken pipe fitting >&2; exit 3"]).run().unwrap_err();
         let text = format!("{error:#}");
         assert!(text.contains("exit status: 3") && text.contains("broken pipe fitting"), "{text}");
     }

@@ -57,9 +57,21 @@ impl Progress {
         // The ticker only prints; were it to panic, the step's own outcome still stands.
         let _ = ticker.join();
         step.close(if outcome.is_ok() { "✓" } else { "✗" });
-        let entry = (step.name, step.started.elapsed());
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+        self.enter(&step.name, step.started);
         outcome
+    }
+
+    /// Enters work that shows its own progress into the ledger.
+    pub fn timed<T>(&self, name: &str, work: impl FnOnce() -> T) -> T {
+        let started = Instant::now();
+        let outcome = work();
+        self.enter(name, started);
+        outcome
+    }
+
+    fn enter(&self, name: &str, started: Instant) {
+        let entry = (name.to_owned(), started.elapsed());
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
     }
 
     /// A line of its own, between steps.
@@ -84,6 +96,15 @@ impl Step {
         *current = detail;
         drop(current);
         self.show("…");
+    }
+
+    /// Like [`Step::detail`], for what changes so often that only a terminal wants each of them.
+    pub fn flicker(&self, detail: &str) {
+        if self.terminal {
+            self.detail(detail);
+        } else {
+            detail.clone_into(&mut self.detail.lock().unwrap_or_else(PoisonError::into_inner));
+        }
     }
 
     fn show(&self, mark: &str) {

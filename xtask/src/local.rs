@@ -8,21 +8,24 @@ use zke_e2e::program::find;
 use zke_e2e::progress::Progress;
 use zke_e2e::{go, packages, preflight, python};
 
-/// Three Ready nodes and nothing on them.
-pub fn cluster_up(checkout: &Checkout, progress: &Progress) -> Result<Cluster> {
+/// Checks the machine and installs what is missing.
+pub fn prepare(checkout: &Checkout, progress: &Progress) -> Result<()> {
     preflight::check(checkout)?;
     packages::install_missing(progress)?;
-    preflight::check_networking()?;
+    preflight::check_networking()
+}
+
+/// Three Ready nodes and nothing on them. The machine must be prepared.
+pub fn cluster_up(checkout: &Checkout, progress: &Progress) -> Result<Cluster> {
     let cluster = Cluster::new(checkout.clone(), python::kubectl(progress)?);
-    let _lock = cluster.lock()?;
     let machine = Machine {
         go: go::programs(checkout, progress)?,
         etcd: find("etcd").context("find etcd")?,
         containerd: find("containerd").context("find containerd")?,
         snapshotter: preflight::snapshotter(&checkout.path("target"))?.to_owned(),
     };
-    let program = std::env::current_exe().context("find this program's own file")?;
-    cluster.up(&machine, &program, progress)?;
+    let _lock = cluster.lock()?;
+    cluster.up(&machine, progress)?;
     Ok(cluster)
 }
 
@@ -30,4 +33,8 @@ pub fn down(checkout: &Checkout, progress: &Progress) -> Result<()> {
     let cluster = Cluster::new(checkout.clone(), "kubectl".into());
     let _lock = cluster.lock()?;
     cluster.down(progress)
+}
+
+pub fn is_running(checkout: &Checkout) -> Result<bool> {
+    Cluster::new(checkout.clone(), "kubectl".into()).is_running()
 }

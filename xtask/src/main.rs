@@ -1,7 +1,7 @@
 //! The commands that work on a checkout: `cargo xtask --help`.
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -9,7 +9,11 @@ use clap::{Parser, Subcommand};
 use zke_e2e::checkout::Checkout;
 use zke_e2e::progress::Progress;
 
+mod crds;
+mod image;
 mod local;
+mod test;
+mod up;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "The commands that work on a checkout of zkensemble")]
@@ -20,11 +24,23 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Start the local Kubernetes with a Ready ensemble on it; installs and builds whatever is missing.
+    Up,
+    /// End the local Kubernetes and remove all that it made, except build caches.
+    Down,
+    /// Run every test: format, lints, unit tests and simulation, then the tests on the local Kubernetes.
+    Test,
+    /// Build the images of server and operator into target/image, without Docker.
+    Image {
+        /// Also write each image as a folder in the OCI layout below this one, for `crane push` or `skopeo copy`.
+        #[arg(long)]
+        push_dir: Option<PathBuf>,
+    },
+    /// Write crds/*.yaml from the types in operator/api.
+    Crds,
     /// The local Kubernetes alone, without operator or ensemble.
     #[command(subcommand)]
     Cluster(Cluster),
-    /// End the local Kubernetes and remove all that it made, except build caches.
-    Down,
 }
 
 #[derive(Subcommand)]
@@ -54,7 +70,14 @@ fn run() -> Result<()> {
     let checkout = Checkout::find()?;
     let progress = Progress::default();
     match Arguments::parse().command {
-        Command::Cluster(Cluster::Up) => local::cluster_up(&checkout, &progress).map(drop),
+        Command::Up => up::up(&checkout, &progress),
         Command::Down => local::down(&checkout, &progress),
+        Command::Test => test::test(&checkout, &progress),
+        Command::Image { push_dir } => image::write(&checkout, push_dir.as_deref(), &progress),
+        Command::Crds => crds::write(&checkout),
+        Command::Cluster(Cluster::Up) => {
+            local::prepare(&checkout, &progress)?;
+            local::cluster_up(&checkout, &progress).map(drop)
+        }
     }
 }

@@ -1,0 +1,25 @@
+"""Proves that every write that writer.py noted down is there, with its content, and nothing that nobody wrote.
+
+usage: verify.py HOST:PORT,... PATH JOURNAL
+"""
+
+import sys
+
+from kazoo.client import KazooClient
+
+hosts, base, journal = sys.argv[1:]
+with open(journal, encoding="ascii") as file:
+    acknowledged = [int(line) for line in file if line.endswith("\n")]
+
+client = KazooClient(hosts=hosts, timeout=15)
+client.start(timeout=60)
+client.sync(base)
+present = {int(name.removeprefix("n-")) for name in client.get_children(base)}
+missing = sorted(set(acknowledged) - present)
+# The one write that was under way when the writer ended may or may not have happened.
+invented = sorted(present - set(acknowledged) - {len(acknowledged)})
+wrong = [number for number in sorted(present) if client.get(f"{base}/n-{number:010}")[0] != str(number).encode()]
+client.stop()
+if missing or invented or wrong:
+    sys.exit(f"missing {missing[:10]}, invented {invented[:10]}, wrong content {wrong[:10]}")
+print(f"{len(acknowledged)} acknowledged writes are all there")

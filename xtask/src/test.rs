@@ -1,0 +1,74 @@
+//! Every test, cheapest first, and what each stage took.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use zke_e2e::checkout::Checkout;
+use zke_e2e::program::Program;
+use zke_e2e::progress::{Progress, clock};
+
+use crate::{local, up};
+
+/// No stage may use up the whole of what continuous integration grants.
+const STAGE_LIMIT: Duration = Duration::from_secs(45 * 60);
+
+/// Cargo's arguments of each stage that needs no cluster.
+const STAGES: [(&str, &[&str]); 3] = [
+    ("format", &["fmt", "--all", "--check"]),
+    ("lints", &["clippy", "--locked", "--workspace", "--all-targets", "--", "--deny", "warnings"]),
+    ("unit tests and simulation", &["test", "--locked", "--workspace"]),
+];
+
+/// Tests on the local Kubernetes are ignored by plain `cargo test`. They change nodes, so they run one by one.
+const ON_THE_CLUSTER: &[&str] = &[
+    "test",
+    "--locked",
+    "--package",
+    "zke-e2e",
+    "--tests",
+    "--",
+    "--ignored",
+    "--test-threads=1",
+    "--nocapture",
+];
+
+pub fn test(checkout: &Checkout, progress: &Progress) -> Result<()> {
+    let was_running = local::is_running(checkout)?;
+    let outcome = run_stages(checkout, progress);
+    let ended = if was_running { Ok(()) } else { local::down(checkout, progress) };
+    progress.say("\nStages and what they took:");
+    for (name, elapsed) in progress.ledger() {
+        progress.say(&format!("  {:>10}  {name}", clock(elapsed)));
+    }
+    outcome.and(ended)
+}
+
+/// Goes on after a failed stage, so that one run tells everything; only a cluster that does not start ends it.
+fn run_stages(checkout: &Checkout, progress: &Progress) -> Result<()> {
+    let mut failed = Vec::new();
+    for (name, arguments) in STAGES {
+        if !stage(checkout, progress, name, arguments)? {
+            failed.push(name);
+        }
+    }
+    up::up(checkout, progress)?;
+    if !stage(checkout, progress, "tests on the local Kubernetes", ON_THE_CLUSTER)? {
+        failed.push("tests on the local Kubernetes");
+    }
+    match failed.as_slice() {
+        [] => Ok(()),
+        failed => bail!("failed: {}", failed.join(", ")),
+    }
+}
+
+/// Runs Cargo on this terminal: its own closing lines are the result that people and machines read.
+fn stage(checkout: &Checkout, progress: &Progress, name: &str, arguments: &[&str]) -> Result<bool> {
+    progress.say(&format!("\n=== {name}: cargo {}", arguments.join(" ")));
+    progress.timed(name, || {
+        Program::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .directory(checkout.root())
+            .args(arguments)
+            .within(STAGE_LIMIT)
+            .shown()
+    })
+}
