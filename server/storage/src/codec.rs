@@ -1,4 +1,6 @@
-//! Reading little-endian fields off a byte slice without a way to panic.
+//! Little-endian fields: written to a vector, read off a byte slice without a way to panic.
+
+use crate::log::LogId;
 
 /// A cursor over bytes of a file. Every `take` returns `None` when too few are left.
 #[derive(Debug, Clone, Copy)]
@@ -49,4 +51,13 @@ pub(crate) fn put_option<T>(out: &mut Vec<u8>, value: Option<T>, put: impl FnOnc
     if let Some(value) = value {
         put(out, value);
     }
+}
+
+pub(crate) fn put_log_id(out: &mut Vec<u8>, id: LogId) {
+    out.extend_from_slice(&id.term.to_le_bytes());
+    out.extend_from_slice(&id.index.to_le_bytes());
+}
+
+pub(crate) fn take_log_id(fields: &mut Fields<'_>) -> Option<LogId> {
+    Some(LogId { term: fields.u64()?, index: fields.u64()? })
 }

@@ -11,6 +11,7 @@ mod sim;
 
 use std::io;
 
+use crate::StorageError;
 pub use real::RealDisk;
 pub use sim::{Fault, SimDisk, SimFile};
 
@@ -57,7 +58,7 @@ pub trait DiskFile: Send + Sync + 'static {
     /// Fills the file with zeros from its end up to `len` bytes. Written, not reserved: an fdatasync over blocks that
     /// were written before needs no journal commit (measured: 101 us instead of 164).
     fn fill_zeros(&self, len: u64) -> io::Result<()> {
-        const CHUNK: [u8; 64 * 1024] = [0; 64 * 1024];
+        static CHUNK: [u8; 64 * 1024] = [0; 64 * 1024];
         let mut at = self.len()?;
         while at < len {
             let chunk = usize::try_from(len - at).unwrap_or(usize::MAX).min(CHUNK.len());
@@ -74,4 +75,37 @@ pub(crate) fn read_exact_at(file: &impl DiskFile, offset: u64, buf: &mut [u8]) -
         n if n == buf.len() => Ok(()),
         _ => Err(io::ErrorKind::UnexpectedEof.into()),
     }
+}
+
+/// What a file is called while it is written. Such a file means nothing, and is removed when it is found.
+pub(crate) const UNFINISHED: &str = ".tmp";
+
+/// Writes `name` anew, so that a crash leaves the old content or the new one, and the new one once this returns `Ok`.
+pub(crate) fn replace_file(disk: &impl Disk, name: &str, content: &[u8]) -> Result<(), StorageError> {
+    let unfinished = format!("{name}{UNFINISHED}");
+    let failed = |attempt| move |source| StorageError::io(attempt, name, source);
+    match disk.remove(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(failed("clear the way for")(error));
+        }
+        _ => {}
+    }
+    let file = disk.create(&unfinished).map_err(failed("create"))?;
+    file.write_at(0, content).map_err(failed("write"))?;
+    file.sync_data().map_err(failed("sync"))?;
+    disk.rename(&unfinished, name).map_err(failed("replace"))?;
+    disk.sync_dir().map_err(failed("sync the directory of"))
+}
+
+/// The whole of a small file; `None` when it does not exist. Reading stops after `limit` bytes.
+pub(crate) fn read_file(disk: &impl Disk, name: &str, limit: usize) -> Result<Option<Vec<u8>>, StorageError> {
+    let file = match disk.open(name) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StorageError::io("open", name, error)),
+    };
+    let mut content = vec![0; limit];
+    let read = file.read_at(0, &mut content).map_err(|e| StorageError::io("read", name, e))?;
+    content.truncate(read);
+    Ok(Some(content))
 }

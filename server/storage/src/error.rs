@@ -36,8 +36,8 @@ pub enum StorageError {
     Version { file: String, found: u8, supported: u8 },
 
     /// The disk was in use before, yet files that must exist are gone.
-    #[error("{what} is missing on a disk that was in use; restore the file or replace this member")]
-    Missing { what: String },
+    #[error("{file} is missing on a disk that was in use; restore it or replace this member")]
+    Missing { file: String },
 
     /// Another process holds the directory.
     #[error("{directory} is in use by another process; stop it first")]
@@ -57,6 +57,16 @@ pub enum StorageError {
 }
 
 impl StorageError {
+    /// File and offset of what is damaged or lost. With `Some` the member's data are not to be trusted, and no restart
+    /// will help.
+    pub fn damage(&self) -> Option<(&str, u64)> {
+        match self {
+            StorageError::Corrupt { file, offset, .. } => Some((file, *offset)),
+            StorageError::Missing { file } => Some((file, 0)),
+            _ => None,
+        }
+    }
+
     pub(crate) fn io(attempt: &'static str, file: &str, source: io::Error) -> Self {
         StorageError::Io { attempt, file: file.to_owned(), source: Arc::new(source) }
     }

@@ -16,10 +16,16 @@
 mod codec;
 pub mod disk;
 mod error;
+pub mod identity;
 pub mod log;
+pub mod snapshot;
 
 pub use disk::{Disk, DiskFile, RealDisk, SimDisk};
 pub use error::StorageError;
+pub use identity::{DiskState, Identity};
 pub use log::{
     Done, Entry, Log, LogDriver, LogId, LogInline, LogOptions, LogReader, LogThread, Payload, Recovered, Vote,
+};
+pub use snapshot::{
+    SnapshotMeta, SnapshotReader, SnapshotReceiver, SnapshotSource, SnapshotStore, SnapshotWriter,
 };

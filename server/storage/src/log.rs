@@ -100,7 +100,7 @@ impl<D: Disk> Log<D> {
         let salt = record::salt(options.member);
         let found = recovery::recover(&disk, &options)?;
         let (writer, index, torn) = match found {
-            None if must_exist => return Err(StorageError::Missing { what: "the log".to_owned() }),
+            None if must_exist => return Err(StorageError::Missing { file: "log-*".to_owned() }),
             None => (Writer::create(disk, options)?, Index::default(), None),
             Some(mut found) => {
                 let (index, torn) = (std::mem::take(&mut found.index), found.torn.take());
@@ -202,4 +202,9 @@ impl<D: Disk> LogReader<D> {
     pub fn vote(&self) -> Option<Vote> {
         self.view.head().vote
     }
+}
+
+/// Whether a file of this name holds a part of a log.
+pub(crate) fn is_segment(name: &str) -> bool {
+    segment::parse_name(name).is_some()
 }

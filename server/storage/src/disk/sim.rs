@@ -126,14 +126,14 @@ impl SimDisk {
         if fault == Some(Fault::NoSpace) {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        let result = change(&mut state, fault)?;
+        let result = change(&mut state, fault);
         match fault {
             Some(Fault::PowerLoss) => {
                 state.powered = false;
                 Err(power_is_off())
             }
-            Some(_) => Err(eio()),
-            None => Ok(result),
+            Some(_) => result.and(Err(eio())),
+            None => result,
         }
     }
 

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use zke_tree::MemberId;
 
 use super::entry::{Entry, LogId, Payload, Vote};
-use crate::codec::{Fields, put_option};
+use crate::codec::{Fields, put_log_id, put_option, take_log_id};
 
 pub(super) const HEADER_BYTES: usize = 24;
 
@@ -246,15 +246,6 @@ pub(super) fn salt(member: MemberId) -> u32 {
 /// `record` begins with the header; its checksum field is left out.
 fn checksum(salt: u32, record: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c_append(salt, &record[..4]), &record[8..])
-}
-
-fn put_log_id(out: &mut Vec<u8>, id: LogId) {
-    out.extend_from_slice(&id.term.to_le_bytes());
-    out.extend_from_slice(&id.index.to_le_bytes());
-}
-
-fn take_log_id(fields: &mut Fields<'_>) -> Option<LogId> {
-    Some(LogId { term: fields.u64()?, index: fields.u64()? })
 }
 
 fn put_vote(out: &mut Vec<u8>, vote: Vote) {

@@ -121,7 +121,7 @@ impl Replay {
                 return corrupt(&window, format!("record {seq} has a content that this build does not know"));
             };
             if matches!(record, Record::Closed) {
-                return Err(StorageError::Missing { what: segment::name(seq) });
+                return Err(StorageError::Missing { file: segment::name(seq) });
             }
             let position = Position { segment: segment.number, offset: offset as u32, bytes: bytes as u32 };
             if let Record::Entry(entry) = &record {

@@ -1,0 +1,147 @@
+//! Snapshots of the replicated state, one file each, named after the last entry they cover.
+//!
+//! A file that has such a name is complete: it was written under another name, synced, renamed, and the directory
+//! synced. The content is a stream of bytes that means nothing here, in blocks with chained checksums, so that no
+//! flipped, missing, doubled or exchanged block is ever read as good. [`SnapshotReader`] reports the end only after
+//! the trailer, so whoever read to the end has a whole snapshot.
+//!
+//! The same bytes are sent to a peer ([`SnapshotSource`]) and stored by it ([`SnapshotReceiver`]).
+
+mod format;
+mod reader;
+mod receiver;
+mod writer;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+pub use reader::{SnapshotReader, SnapshotSource};
+pub use receiver::SnapshotReceiver;
+pub use writer::SnapshotWriter;
+
+use crate::disk::UNFINISHED;
+use crate::log::LogId;
+use crate::{Disk, StorageError};
+
+/// What a snapshot says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotMeta {
+    /// The last entry whose effect is in it.
+    pub last: LogId,
+    /// The entry that `membership` came from; `None` before the first.
+    pub membership_id: Option<LogId>,
+    /// The membership in force at `last`, encoded by consensus. At most 1 MiB.
+    pub membership: Bytes,
+}
+
+/// The snapshots of a disk. Clones are handles to the same ones.
+#[derive(Clone)]
+pub struct SnapshotStore<D: Disk> {
+    disk: D,
+    keep: usize,
+    /// Tells apart the files that are being written at the same time.
+    unfinished: Arc<AtomicU64>,
+}
+
+impl<D: Disk> SnapshotStore<D> {
+    /// Opens the snapshots on `disk`, of which the newest `keep` (at least one) stay, and removes what an earlier
+    /// process did not finish. To be called once per process.
+    pub fn open(disk: D, keep: usize) -> Result<SnapshotStore<D>, StorageError> {
+        for name in list(&disk)?.iter().filter(|name| name.starts_with(PREFIX) && name.ends_with(UNFINISHED))
+        {
+            remove(&disk, name)?;
+        }
+        Ok(SnapshotStore { disk, keep: keep.max(1), unfinished: Arc::default() })
+    }
+
+    /// The last entries of the snapshots that are there, newest first.
+    pub fn list(&self) -> Result<Vec<LogId>, StorageError> {
+        let mut found: Vec<LogId> = list(&self.disk)?.iter().filter_map(|name| parse_name(name)).collect();
+        found.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(found)
+    }
+
+    /// The newest snapshot, its header checked. `None` when there is none.
+    ///
+    /// There is no falling back to an older one when this one is damaged: the log is purged up to the newest.
+    pub fn newest(&self) -> Result<Option<SnapshotReader<D::File>>, StorageError> {
+        self.list()?.first().map(|&last| self.read(last)).transpose()
+    }
+
+    /// The content of one snapshot, checked as it is read.
+    pub fn read(&self, last: LogId) -> Result<SnapshotReader<D::File>, StorageError> {
+        SnapshotReader::open(self.open_file(last)?, name(last), Some(last))
+    }
+
+    /// Reads one snapshot from end to end.
+    pub fn verify(&self, last: LogId) -> Result<SnapshotMeta, StorageError> {
+        self.read(last)?.verify()
+    }
+
+    /// The bytes of one snapshot as they are in the file, for a peer. It stays readable after the file was removed.
+    pub fn source(&self, last: LogId) -> Result<SnapshotSource<D::File>, StorageError> {
+        SnapshotSource::new(self.open_file(last)?, name(last))
+    }
+
+    /// Begins a snapshot. It exists once [`SnapshotWriter::finish`] returned.
+    pub fn create(&self, meta: &SnapshotMeta) -> Result<SnapshotWriter<D>, StorageError> {
+        SnapshotWriter::create(self.clone(), self.unfinished_name(), meta)
+    }
+
+    /// Begins to store the bytes of a peer's snapshot. It exists once [`SnapshotReceiver::finish`] returned.
+    pub fn receive(&self) -> Result<SnapshotReceiver<D>, StorageError> {
+        SnapshotReceiver::create(self.clone(), self.unfinished_name())
+    }
+
+    fn open_file(&self, last: LogId) -> Result<D::File, StorageError> {
+        let name = name(last);
+        self.disk.open(&name).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => StorageError::Missing { file: name },
+            _ => StorageError::io("open", &name, source),
+        })
+    }
+
+    fn unfinished_name(&self) -> String {
+        format!("{PREFIX}{}{UNFINISHED}", self.unfinished.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Gives the synced file `unfinished` its name for good, and removes the oldest ones.
+    fn publish(&self, unfinished: &str, last: LogId) -> Result<(), StorageError> {
+        let name = name(last);
+        self.disk.rename(unfinished, &name).map_err(|e| StorageError::io("name", &name, e))?;
+        self.disk.sync_dir().map_err(|e| StorageError::io("sync the directory of", &name, e))?;
+        for old in self.list()?.into_iter().skip(self.keep) {
+            remove(&self.disk, &self::name(old))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a file of this name is a snapshot.
+pub(crate) fn is_snapshot(name: &str) -> bool {
+    parse_name(name).is_some()
+}
+
+const PREFIX: &str = "snapshot-";
+
+fn name(last: LogId) -> String {
+    format!("{PREFIX}{:016x}-{:016x}", last.term, last.index)
+}
+
+fn parse_name(file: &str) -> Option<LogId> {
+    let (term, index) = file.strip_prefix(PREFIX)?.split_once('-')?;
+    let number = |digits| u64::from_str_radix(digits, 16).ok();
+    let last = LogId { term: number(term)?, index: number(index)? };
+    (name(last) == file).then_some(last)
+}
+
+fn list(disk: &impl Disk) -> Result<Vec<String>, StorageError> {
+    disk.list().map_err(|e| StorageError::io("list", "the data directory", e))
+}
+
+fn remove(disk: &impl Disk, name: &str) -> Result<(), StorageError> {
+    disk.remove(name).map_err(|e| StorageError::io("remove", name, e))
+}
