@@ -1,0 +1,564 @@
+//! One client's connection as everything but its socket sees it: its session, what it waits for, and the bytes on
+//! their way out.
+//!
+//! Three parties meet here under one lock: the reader task brings requests, the apply thread brings results and watch
+//! events, the writer task takes bytes away. Locks are taken in the order state, connection, pending writes or
+//! watches; whoever evaluates a read holds the state's lock until the reply is queued. No lock is held across an await.
+//!
+//! Promises: replies in the order of requests; events of a change before any reply that shows it; nothing is queued
+//! once the connection is cut. Never touches the socket.
+
+use std::fmt;
+use std::mem;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use zke_consensus::{Busy, Ensemble};
+use zke_tree::{Applied, Command, Event, Reply, State, WatchTable, WriteOp, may_read};
+use zke_wire::{ConnectRequest, ConnectResponse, ErrorCode, Response, SessionId};
+
+use crate::fifo::Fifo;
+use crate::identity::{AuthError, Identities};
+use crate::pending::Pending;
+use crate::reads::{self, Asker};
+use crate::requests::Read;
+use crate::stats::{Counter, Stats};
+
+/// Requests of one connection that may wait for an answer; with more the socket is not read. As many as ZooKeeper
+/// allows for a whole server (globalOutstandingLimit), so no client that worked there is slowed down here.
+const MAX_OUTSTANDING: usize = 1_000;
+/// With more bytes on their way out the socket is not read either: a client that does not take its answers gets no
+/// further ones. Large enough to fill any link between two wake-ups of the writer.
+const OUTBOX_PAUSE_BYTES: usize = 1 << 20;
+/// Watch events and answers behind a write come without the reader's doing. A connection that has this many bytes
+/// waiting when another message comes is closed: only a client that has stopped reading gets there.
+const OUTBOX_MAX_BYTES: usize = 64 << 20;
+
+/// Names a connection within this process; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConnectionId(pub u64);
+
+pub struct Connection {
+    id: ConnectionId,
+    peer: SocketAddr,
+    stats: Arc<Stats>,
+    pub received: Counter,
+    pub sent: Counter,
+    /// Heard from since the leader was last told.
+    touched: AtomicBool,
+    inner: Mutex<Inner>,
+    /// Wakes the writer: there are bytes, or an end.
+    output: Notify,
+    /// Wakes the reader, if it waits for something other than its socket.
+    progress: Notify,
+    cut: CancellationToken,
+    stop_reading: CancellationToken,
+}
+
+struct Inner {
+    ending: Ending,
+    /// What the client asked for, until that is answered.
+    request: Option<ConnectRequest>,
+    session: Option<Attached>,
+    identities: Identities,
+    fifo: Fifo<Proposed, Asked>,
+    outbox: BytesMut,
+    /// The writer was woken, or is about to be, and has not looked yet.
+    woken: bool,
+    reader_waits: bool,
+}
+
+/// How far a connection is from its end; it only ever moves on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ending {
+    Open,
+    /// Takes no further requests, and ends when those it has are answered. The reader alone begins it, since it may
+    /// hold requests that it has read and not yet handed on.
+    Draining,
+    /// Ends when the bytes that wait are written.
+    Flushing,
+    /// Over, whatever waits.
+    Cut,
+}
+
+/// The session this connection speaks for.
+#[derive(Debug, Clone, Copy)]
+struct Attached {
+    id: SessionId,
+    epoch: u32,
+}
+
+#[derive(Debug)]
+struct Proposed {
+    xid: i32,
+    received: Instant,
+    closes: bool,
+}
+
+#[derive(Debug)]
+struct Asked {
+    xid: i32,
+    received: Instant,
+    read: Read,
+}
+
+/// Why a write was not proposed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blocked {
+    /// The ensemble's backlog is full: wait for room, then try again.
+    Busy,
+    /// The connection takes no more requests.
+    Over,
+}
+
+impl From<Busy> for Blocked {
+    fn from(_: Busy) -> Self {
+        Self::Busy
+    }
+}
+
+/// What the writer has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outbox {
+    Write,
+    Wait,
+    End,
+}
+
+impl Connection {
+    pub fn new(id: ConnectionId, peer: SocketAddr, stats: Arc<Stats>) -> Self {
+        Self {
+            id,
+            peer,
+            stats,
+            received: Counter::default(),
+            sent: Counter::default(),
+            touched: AtomicBool::new(false),
+            inner: Mutex::new(Inner {
+                ending: Ending::Open,
+                request: None,
+                session: None,
+                identities: Identities::of(peer.ip()),
+                fifo: Fifo::default(),
+                outbox: BytesMut::new(),
+                woken: false,
+                reader_waits: false,
+            }),
+            output: Notify::new(),
+            progress: Notify::new(),
+            cut: CancellationToken::new(),
+            stop_reading: CancellationToken::new(),
+        }
+    }
+
+    pub fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// [`SessionId::NONE`] before there is one.
+    pub fn session(&self) -> SessionId {
+        self.inner.lock().session.map_or(SessionId::NONE, |attached| attached.id)
+    }
+
+    /// Requests that wait for an answer.
+    pub fn outstanding(&self) -> usize {
+        self.inner.lock().fifo.len()
+    }
+
+    /// Moves the connection towards its end, never back.
+    pub fn end(&self, ending: Ending) {
+        self.inner.lock().end(ending, &self.cut, &self.stats);
+        self.output.notify_one();
+        self.progress.notify_one();
+    }
+
+    /// The session is over or speaks through another connection. If this one asked for that, the answer still leaves.
+    pub fn lose_session(&self) {
+        let mut inner = self.inner.lock();
+        if inner.ending < Ending::Flushing {
+            inner.end(Ending::Cut, &self.cut, &self.stats);
+        }
+    }
+
+    /// Returns once the connection is cut.
+    pub async fn cut(&self) {
+        self.cut.cancelled().await;
+    }
+
+    /// Asks the reader to take nothing more from the socket and to begin draining.
+    pub fn stop_reading(&self) {
+        self.stop_reading.cancel();
+    }
+
+    /// Returns once the reader was asked to stop.
+    pub async fn reading_stopped(&self) {
+        self.stop_reading.cancelled().await;
+    }
+
+    /// Notes that the client was heard from; true if the leader does not know yet.
+    pub fn touch(&self) -> bool {
+        !self.touched.swap(true, Relaxed)
+    }
+
+    /// The session to tell the leader of, if there is one; what is heard from now on is news again.
+    pub fn take_touch(&self) -> Option<SessionId> {
+        self.touched.store(false, Relaxed);
+        self.inner.lock().session.map(|attached| attached.id)
+    }
+}
+
+/// For the reader task.
+impl Connection {
+    /// Proposes to begin or take up the session; [`attached`](Self::attached) tells when that is applied.
+    ///
+    /// # Errors
+    /// [`Busy`] if there is no room.
+    pub fn attach(
+        self: &Arc<Self>,
+        request: ConnectRequest,
+        command: Command,
+        pending: &Pending,
+        ensemble: &Ensemble,
+    ) -> Result<(), Busy> {
+        let mut inner = self.inner.lock();
+        inner.request = Some(request);
+        pending.propose(ensemble, self, command)
+    }
+
+    /// Waits until the session is attached (true), or the connection moves towards its end.
+    pub async fn attached(&self) -> bool {
+        self.until(|inner| match inner.session {
+            Some(_) => Some(true),
+            None => (inner.ending > Ending::Open).then_some(false),
+        })
+        .await
+    }
+
+    /// Waits until another request may be taken from the socket; false if none will.
+    pub async fn has_room(&self) -> bool {
+        self.until(|inner| {
+            let room = inner.fifo.len() < MAX_OUTSTANDING && inner.outbox.len() < OUTBOX_PAUSE_BYTES;
+            inner.room_or_over(room)
+        })
+        .await
+    }
+
+    /// Waits until a write may be proposed; false if none will.
+    pub async fn takes_writes(&self) -> bool {
+        self.until(|inner| inner.room_or_over(inner.fifo.takes_writes())).await
+    }
+
+    /// Proposes a write, or the end of the session if `op` is `None`.
+    ///
+    /// # Errors
+    /// [`Blocked`]; the request is not queued then.
+    pub fn propose(
+        self: &Arc<Self>,
+        xid: i32,
+        received: Instant,
+        op: Option<WriteOp>,
+        pending: &Pending,
+        ensemble: &Ensemble,
+    ) -> Result<(), Blocked> {
+        let mut inner = self.inner.lock();
+        let Some(Attached { id: session, epoch: attach_epoch }) = inner.session else {
+            return Err(Blocked::Over);
+        };
+        if inner.ending >= Ending::Flushing {
+            return Err(Blocked::Over);
+        }
+        let closes = op.is_none();
+        let command = match op {
+            Some(op) => Command::Client {
+                session,
+                attach_epoch,
+                identities: inner.identities.as_slice().to_vec(),
+                op,
+            },
+            None => Command::CloseSession { session, attach_epoch },
+        };
+        pending.propose(ensemble, self, command)?;
+        inner.fifo.push_write(Proposed { xid, received, closes });
+        self.stats.outstanding.add(1);
+        Ok(())
+    }
+
+    /// Answers a request from `state`, now or after the session's earlier writes.
+    pub fn read(&self, xid: i32, received: Instant, read: Read, state: &State, watches: &Watches) {
+        let mut inner = self.inner.lock();
+        let asked = Asked { xid, received, read };
+        if inner.ending >= Ending::Flushing {
+            return;
+        }
+        if inner.fifo.is_empty() {
+            self.answer(&mut inner, asked, state, watches);
+        } else {
+            inner.fifo.push_read(asked);
+            self.stats.outstanding.add(1);
+        }
+    }
+
+    /// Queues a sync; returns the number of the read barrier to take for it.
+    pub fn sync(&self, xid: i32, received: Instant, path: String) -> u64 {
+        self.stats.outstanding.add(1);
+        self.inner.lock().fifo.push_sync(Asked { xid, received, read: Read::Sync { path } })
+    }
+
+    /// Adds an identity and answers at once, ahead of what waits: so does ZooKeeper, and clients expect it. Wrong
+    /// credentials end the connection behind the answer.
+    pub fn authenticate(
+        &self,
+        xid: i32,
+        scheme: &str,
+        auth: &Bytes,
+        super_digest: Option<&str>,
+    ) -> Result<(), AuthError> {
+        let mut inner = self.inner.lock();
+        let added = inner.identities.add(scheme, auth, super_digest);
+        let response = match added {
+            Ok(()) => Response::Empty,
+            Err(_) => Response::Error(ErrorCode::AuthFailed),
+        };
+        // Replies to auth carry zxid 0.
+        self.push(&mut inner, 1, |_, out| response.encode(xid, zke_wire::Zxid(0), out));
+        if added.is_err() {
+            inner.end(Ending::Flushing, &self.cut, &self.stats);
+        }
+        added
+    }
+
+    /// Lets the writer look at what the reader has brought about.
+    pub fn wake_writer(&self) {
+        self.output.notify_one();
+    }
+
+    async fn until<T>(&self, mut found: impl FnMut(&mut Inner) -> Option<T>) -> T {
+        loop {
+            {
+                let mut inner = self.inner.lock();
+                if let Some(found) = found(&mut inner) {
+                    inner.reader_waits = false;
+                    return found;
+                }
+                inner.reader_waits = true;
+            }
+            // What the reader waits for may be that bytes leave.
+            self.output.notify_one();
+            self.progress.notified().await;
+        }
+    }
+}
+
+/// The watches of all connections of this process.
+pub type Watches = Mutex<WatchTable<ConnectionId>>;
+
+/// For the apply thread, which holds the state's write lock; and for whoever reaches a read barrier.
+/// They return whether the writer has to be woken, so that it is woken once for many answers.
+impl Connection {
+    /// The attach that this connection proposed was applied. Returns the session if it is this connection's now.
+    pub fn complete_attach(&self, result: &Result<Reply, ErrorCode>) -> Option<SessionId> {
+        let mut inner = self.inner.lock();
+        let request = inner.request.take()?;
+        if inner.ending > Ending::Open {
+            return None;
+        }
+        let attached = match *result {
+            Ok(Reply::Session { session, password, timeout_ms, attach_epoch }) => {
+                inner.session = Some(Attached { id: session, epoch: attach_epoch });
+                let read_only = request.read_only.map(|_| false);
+                let response = ConnectResponse { timeout_ms, session_id: session, password, read_only };
+                self.push(&mut inner, 1, |_, out| response.encode(out));
+                Some(session)
+            }
+            Err(ErrorCode::SessionExpired) => {
+                self.push(&mut inner, 1, |_, out| ConnectResponse::expired(&request).encode(out));
+                inner.end(Ending::Flushing, &self.cut, &self.stats);
+                None
+            }
+            // Any answer would be taken for the end of the session: the client shall ask elsewhere.
+            _ => {
+                inner.end(Ending::Cut, &self.cut, &self.stats);
+                None
+            }
+        };
+        drop(inner);
+        self.progress.notify_one();
+        self.output.notify_one();
+        attached
+    }
+
+    pub fn is_attached(&self) -> bool {
+        self.inner.lock().session.is_some()
+    }
+
+    /// The oldest write of this connection was applied: answers it and the reads behind it.
+    pub fn complete(&self, applied: &Applied<'_>, state: &State, watches: &Watches) -> bool {
+        let mut inner = self.inner.lock();
+        if inner.ending == Ending::Cut {
+            return false;
+        }
+        let write = match inner.fifo.complete_write() {
+            Ok(write) => write,
+            Err(error) => {
+                tracing::error!(peer = %self.peer, %error, "closing a connection");
+                inner.end(Ending::Cut, &self.cut, &self.stats);
+                return true;
+            }
+        };
+        self.stats.outstanding.sub(1);
+        // The session is gone or speaks through another connection, which knows better.
+        if matches!(applied.result, Err(ErrorCode::SessionMoved | ErrorCode::SessionExpired)) {
+            inner.end(Ending::Cut, &self.cut, &self.stats);
+            return true;
+        }
+        self.push(&mut inner, 1, |_, out| response(applied).encode(write.xid, applied.zxid, out));
+        self.stats.writes.record(write.received.elapsed());
+        if write.closes {
+            inner.end(Ending::Flushing, &self.cut, &self.stats);
+        }
+        self.answer_ready(&mut inner, state, watches);
+        inner.wake(&self.progress)
+    }
+
+    /// The read barrier `number` of this connection is reached, and `state` is not older.
+    pub fn barrier_reached(&self, number: u64, state: &State, watches: &Watches) {
+        let mut inner = self.inner.lock();
+        inner.fifo.barrier_reached(number);
+        self.answer_ready(&mut inner, state, watches);
+        if inner.wake(&self.progress) {
+            self.output.notify_one();
+        }
+    }
+
+    /// Queues a watch event, already encoded, unless this connection may not read the node it speaks of.
+    pub fn deliver(&self, event: &Event, encoded: &[u8]) -> bool {
+        let mut inner = self.inner.lock();
+        if !may_read(&event.acl, inner.identities.as_slice()) {
+            return false;
+        }
+        self.push(&mut inner, 1, |_, out| out.extend_from_slice(encoded));
+        inner.wake(&self.progress)
+    }
+
+    fn answer_ready(&self, inner: &mut Inner, state: &State, watches: &Watches) {
+        while let Some(asked) = inner.fifo.next_ready() {
+            self.stats.outstanding.sub(1);
+            self.answer(inner, asked, state, watches);
+        }
+    }
+
+    fn answer(&self, inner: &mut Inner, asked: Asked, state: &State, watches: &Watches) {
+        // A cut connection arms no watch: nobody would take it away again.
+        if inner.ending >= Ending::Flushing {
+            return;
+        }
+        let Asked { xid, received, read } = asked;
+        let mut messages = 0;
+        self.push(inner, 0, |identities, out| {
+            let asker = Asker { connection: self.id, identities: identities.as_slice(), watches };
+            messages = reads::answer(read, xid, state, &asker, out);
+        });
+        self.count_sent(messages);
+        self.stats.reads.record(received.elapsed());
+    }
+
+    /// Appends to the outbox what `encode` writes, unless nothing goes out any more.
+    fn push(&self, inner: &mut Inner, messages: u64, encode: impl FnOnce(&Identities, &mut BytesMut)) {
+        if inner.ending >= Ending::Flushing {
+            return;
+        }
+        if inner.outbox.len() > OUTBOX_MAX_BYTES {
+            tracing::warn!(peer = %self.peer, bytes = inner.outbox.len(), "closing a connection that does not read");
+            inner.end(Ending::Cut, &self.cut, &self.stats);
+            return;
+        }
+        encode(&inner.identities, &mut inner.outbox);
+        self.count_sent(messages);
+    }
+
+    fn count_sent(&self, messages: u64) {
+        self.stats.sent.add(messages);
+        self.sent.add(messages);
+    }
+}
+
+/// For the writer task.
+impl Connection {
+    /// Swaps what waits into `out`, which must be empty, and says what to do.
+    pub fn take_outbox(&self, out: &mut BytesMut) -> Outbox {
+        let mut inner = self.inner.lock();
+        inner.woken = false;
+        mem::swap(&mut inner.outbox, out);
+        if inner.reader_waits {
+            self.progress.notify_one();
+        }
+        if !out.is_empty() {
+            return Outbox::Write;
+        }
+        match inner.ending {
+            Ending::Open => Outbox::Wait,
+            Ending::Draining if !inner.fifo.is_empty() => Outbox::Wait,
+            Ending::Draining | Ending::Flushing | Ending::Cut => Outbox::End,
+        }
+    }
+
+    /// Returns when there is something to take.
+    pub async fn output(&self) {
+        self.output.notified().await;
+    }
+}
+
+impl Inner {
+    fn end(&mut self, ending: Ending, cut: &CancellationToken, stats: &Stats) {
+        self.ending = self.ending.max(ending);
+        if self.ending == Ending::Cut {
+            stats.outstanding.sub(self.fifo.clear() as u64);
+            self.outbox = BytesMut::new();
+            cut.cancel();
+        }
+    }
+
+    fn room_or_over(&self, room: bool) -> Option<bool> {
+        if self.ending > Ending::Open { Some(false) } else { room.then_some(true) }
+    }
+
+    /// Wakes a waiting reader; returns whether the writer has to be woken too.
+    fn wake(&mut self, progress: &Notify) -> bool {
+        if self.reader_waits {
+            progress.notify_one();
+        }
+        !mem::replace(&mut self.woken, true)
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("id", &self.id).field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+/// The reply to a write, from what it did.
+fn response(applied: &Applied<'_>) -> Response {
+    match &applied.result {
+        Err(code) => Response::Error(*code),
+        Ok(Reply::Created { path, stat }) => match applied.command {
+            Command::Client { op: WriteOp::Create { with_stat: true, .. }, .. } => {
+                Response::Create2 { path: path.clone(), stat: *stat }
+            }
+            _ => Response::Create { path: path.clone() },
+        },
+        Ok(Reply::Stat(stat)) => Response::Stat(*stat),
+        // Sessions and control epochs are no client's writes.
+        Ok(Reply::Done | Reply::Session { .. } | Reply::ControlEpoch(_)) => Response::Empty,
+    }
+}

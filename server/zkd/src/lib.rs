@@ -1,0 +1,28 @@
+//! The daemon: clients, probes and people on one side, the ensemble on the other.
+//!
+//! A request's way: [`listener`] accepts, [`handshake`] gets the connection a session, [`socket`] turns bytes into
+//! [`requests`]; a write goes to the ensemble and comes back through [`hub`] when it is applied, a read is evaluated
+//! against this member's state; [`connection`] keeps both in the session's order with its [`fifo`].
+//!
+//! Never serves a client outside the ensemble's serving lease, and never blocks the thread that applies the log.
+
+pub mod barriers;
+pub mod clients;
+pub mod config;
+pub mod connection;
+pub mod fifo;
+pub mod four_letter;
+pub mod handshake;
+pub mod http;
+pub mod hub;
+pub mod identity;
+pub mod listener;
+pub mod metrics;
+pub mod open_files;
+pub mod pending;
+pub mod reads;
+pub mod requests;
+pub mod shutdown;
+pub mod socket;
+pub mod stats;
+pub mod view;

@@ -1,0 +1,96 @@
+//! Answers what needs no log: evaluates a request against this member's state, arms its watch and encodes the reply,
+//! as one step that the apply thread cannot come between.
+
+use bytes::BytesMut;
+use zke_tree::{Missed, State};
+use zke_wire::{ClientInfo, ErrorCode, Id, Response, Zxid, encode_event, xid};
+
+use crate::connection::{ConnectionId, Watches};
+use crate::requests::Read;
+
+/// Who asks: whose rights count and where a watch belongs.
+pub struct Asker<'a> {
+    pub connection: ConnectionId,
+    pub identities: &'a [Id],
+    pub watches: &'a Watches,
+}
+
+/// Appends the reply to `out`, behind the events that it brings along; returns how many messages that are.
+///
+/// The caller holds a read or write lock on `state` until the reply stands in the connection's queue.
+pub fn answer(read: Read, xid: i32, state: &State, asker: &Asker<'_>, out: &mut BytesMut) -> u64 {
+    let mut messages = 1;
+    let response = match read {
+        Read::Ping => {
+            Response::Empty.encode(xid::PING, state.last_zxid(), out);
+            return messages;
+        }
+        // As ZooKeeper: nothing was processed, so there is no zxid to speak of.
+        Read::Refused(code @ ErrorCode::Unimplemented) => {
+            Response::Error(code).encode(xid, Zxid::UNKNOWN, out);
+            return messages;
+        }
+        Read::Refused(code) => Response::Error(code),
+        Read::Sync { path } => Response::Sync { path },
+        Read::WhoAmI => who_am_i(asker.identities),
+        Read::Exists { path, watch } => exists(state, asker, &path, watch),
+        Read::GetData { path, watch } => match state.get_data(&path, asker.identities) {
+            Ok((data, stat)) => {
+                if watch {
+                    asker.watches.lock().arm_data(&path, asker.connection);
+                }
+                Response::Data { data, stat }
+            }
+            Err(code) => Response::Error(code),
+        },
+        Read::GetAcl { path } => match state.get_acl(&path, asker.identities) {
+            Ok((acl, stat)) => Response::Acl { acl, stat },
+            Err(code) => Response::Error(code),
+        },
+        Read::GetChildren { path, watch, with_stat } => match state.get_children(&path, asker.identities) {
+            Ok((children, stat)) => {
+                if watch {
+                    asker.watches.lock().arm_child(&path, asker.connection);
+                }
+                if with_stat {
+                    Response::Children2 { children, stat }
+                } else {
+                    Response::Children { children }
+                }
+            }
+            Err(code) => Response::Error(code),
+        },
+        Read::SetWatches { relative_zxid, data, exist, child } => {
+            let missed = Missed::since(state, relative_zxid, data, exist, child);
+            for event in &missed.events {
+                encode_event(Zxid::UNKNOWN, event, out);
+                messages += 1;
+            }
+            asker.watches.lock().arm_all(&missed, asker.connection);
+            Response::Empty
+        }
+    };
+    response.encode(xid, state.last_zxid(), out);
+    messages
+}
+
+/// Watches a node that is there and one that is not alike: the client waits for either.
+fn exists(state: &State, asker: &Asker<'_>, path: &str, watch: bool) -> Response {
+    let found = state.exists(path, asker.identities);
+    if watch && matches!(found, Ok(_) | Err(ErrorCode::NoNode)) {
+        asker.watches.lock().arm_data(path, asker.connection);
+    }
+    found.map_or_else(Response::Error, Response::Stat)
+}
+
+fn who_am_i(identities: &[Id]) -> Response {
+    let clients = identities.iter().map(|id| ClientInfo {
+        auth_scheme: id.scheme.clone(),
+        // What follows a digest's colon is as good as a password to those who may read ACLs.
+        user: match id.scheme.as_str() {
+            "digest" => id.id.split(':').next().unwrap_or_default().to_owned(),
+            _ => id.id.clone(),
+        },
+    });
+    Response::WhoAmI { clients: clients.collect() }
+}

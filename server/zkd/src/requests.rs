@@ -1,0 +1,165 @@
+//! What is done about each request: sorted once, when it arrives.
+//!
+//! A request either goes through the log, or is answered from this member's state in its turn, or concerns the
+//! connection alone. Nothing here waits, and nothing is left without an answer: what this server does not serve yet
+//! is answered Unimplemented and the connection goes on.
+
+use bytes::{Buf, Bytes};
+use zke_tree::WriteOp;
+use zke_wire::{ErrorCode, OpCode, Request, Zxid};
+
+/// A request on the way it takes.
+#[derive(Debug)]
+pub enum Action {
+    /// Through the log.
+    Write(WriteOp),
+    /// Through the log; the last request of its session.
+    Close,
+    /// Answered from this member's state, after the session's earlier writes.
+    Read(Read),
+    /// The same, and after a read barrier.
+    Sync { path: String },
+    /// Answered on arrival.
+    Auth { scheme: String, auth: Bytes },
+}
+
+/// What is answered from this member's state.
+#[derive(Debug)]
+pub enum Read {
+    Ping,
+    Exists {
+        path: String,
+        watch: bool,
+    },
+    GetData {
+        path: String,
+        watch: bool,
+    },
+    GetAcl {
+        path: String,
+    },
+    GetChildren {
+        path: String,
+        watch: bool,
+        with_stat: bool,
+    },
+    Sync {
+        path: String,
+    },
+    SetWatches {
+        relative_zxid: Zxid,
+        data: Vec<String>,
+        exist: Vec<String>,
+        child: Vec<String>,
+    },
+    WhoAmI,
+    /// An answer that is known already and only waits for its turn.
+    Refused(ErrorCode),
+}
+
+/// The first eight bytes of a request's frame, which ought to be its header, were not there. Without a xid there is
+/// nothing to answer: the connection is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("cannot read a request: its frame ends within the header")]
+pub struct NoHeader;
+
+/// Splits a frame into its xid and what to do about it.
+///
+/// # Errors
+/// [`NoHeader`] if the frame is too short. A body that cannot be decoded is answered MarshallingError.
+pub fn decode(mut frame: Bytes) -> Result<(i32, Action), NoHeader> {
+    let xid = frame.try_get_i32().map_err(|_| NoHeader)?;
+    let op = frame.try_get_i32().map_err(|_| NoHeader)?;
+    let action = match OpCode::from_i32(op).map(|op| Request::decode(op, frame)) {
+        Some(Ok(request)) => sort(request),
+        Some(Err(_)) => Action::Read(Read::Refused(ErrorCode::MarshallingError)),
+        None => Action::Read(Read::Refused(ErrorCode::Unimplemented)),
+    };
+    Ok((xid, action))
+}
+
+fn sort(request: Request) -> Action {
+    Action::Read(match request {
+        Request::Create { path, data, acl, flags, with_stat } => {
+            return Action::Write(WriteOp::Create { path, data, acl, flags, with_stat });
+        }
+        Request::Delete { path, version } => return Action::Write(WriteOp::Delete { path, version }),
+        Request::SetData { path, data, version } => {
+            return Action::Write(WriteOp::SetData { path, data, version });
+        }
+        Request::SetAcl { path, acl, version } => {
+            return Action::Write(WriteOp::SetAcl { path, acl, version });
+        }
+        Request::Close => return Action::Close,
+        Request::Sync { path } => return Action::Sync { path },
+        Request::Auth { scheme, auth } => return Action::Auth { scheme, auth },
+        Request::Ping => Read::Ping,
+        Request::Exists { path, watch } => Read::Exists { path, watch },
+        Request::GetData { path, watch } => Read::GetData { path, watch },
+        Request::GetAcl { path } => Read::GetAcl { path },
+        Request::GetChildren { path, watch, with_stat } => Read::GetChildren { path, watch, with_stat },
+        Request::SetWatches { relative_zxid, data, exist, child } => {
+            Read::SetWatches { relative_zxid, data, exist, child }
+        }
+        Request::WhoAmI => Read::WhoAmI,
+        Request::CreateContainer { .. }
+        | Request::CreateTtl { .. }
+        | Request::GetAllChildrenNumber { .. }
+        | Request::GetEphemerals { .. }
+        | Request::Check { .. }
+        | Request::Multi { .. }
+        | Request::MultiRead { .. }
+        | Request::Reconfig { .. }
+        | Request::Sasl { .. }
+        | Request::SetWatches2 { .. }
+        | Request::AddWatch { .. }
+        | Request::CheckWatches { .. }
+        | Request::RemoveWatches { .. } => Read::Refused(ErrorCode::Unimplemented),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::{BufMut, BytesMut};
+
+    use super::*;
+
+    fn frame(xid: i32, op: i32, body: &[u8]) -> Bytes {
+        let mut frame = BytesMut::new();
+        frame.put_i32(xid);
+        frame.put_i32(op);
+        frame.put_slice(body);
+        frame.freeze()
+    }
+
+    #[test]
+    fn unknown_and_unserved_opcodes_are_refused_in_their_turn() {
+        for op in [0, -1, -10, 13, 14, 20, 999] {
+            let mut body = BytesMut::new();
+            // A path and a version, or an empty multi's terminator, so that what is known decodes.
+            if op == 14 {
+                body.put_slice(&[255, 255, 255, 255, 1, 255, 255, 255, 255]);
+            } else {
+                body.put_slice(&[0, 0, 0, 1, b'/', 255, 255, 255, 255]);
+            }
+            let (xid, action) = decode(frame(7, op, &body)).unwrap();
+            assert_eq!(xid, 7);
+            assert!(
+                matches!(action, Action::Read(Read::Refused(ErrorCode::Unimplemented))),
+                "{op}: {action:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_body_cut_short_is_a_marshalling_error() {
+        let (xid, action) = decode(frame(9, 4, &[0, 0, 0, 9, b'/'])).unwrap();
+        assert_eq!(xid, 9);
+        assert!(matches!(action, Action::Read(Read::Refused(ErrorCode::MarshallingError))));
+    }
+
+    #[test]
+    fn a_frame_without_a_header_has_no_answer() {
+        assert_eq!(decode(Bytes::from_static(&[0, 0, 0, 1, 0, 0])).unwrap_err(), NoHeader);
+    }
+}

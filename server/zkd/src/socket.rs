@@ -1,0 +1,265 @@
+//! Drives one accepted socket from its first byte to its last: a reader that turns frames into requests, a writer
+//! that takes what is queued with as few writes as possible, both in one task, so that a pipelined batch of reads is
+//! answered by a single write without another thread.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::time::{sleep, timeout};
+use zke_wire::{ConnectRequest, FirstBytes};
+
+use crate::clients::Clients;
+use crate::connection::{Blocked, Connection, Ending, Outbox};
+use crate::requests::{self, Action};
+use crate::{four_letter, handshake, view};
+
+/// How long the last bytes of a connection may take to leave, and how long the peer may then take to hang up too.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+/// Read buffers of a connection that sends little, and the most that one grows to for one that sends much.
+const READ_MIN_BYTES: usize = 2 << 10;
+const READ_MAX_BYTES: usize = 64 << 10;
+/// A larger write buffer is given back once it is written, so that an idle connection is small.
+const WRITE_KEEP_BYTES: usize = 16 << 10;
+
+/// Why the reader stopped.
+enum Stop {
+    /// The peer is gone or sends what is no request: nothing is owed to it.
+    HungUp,
+    /// No further request is taken; what is queued is still written.
+    NoMore,
+}
+
+/// Serves an accepted connection until it is over.
+pub async fn serve(clients: &Clients, mut stream: TcpStream, peer: SocketAddr) {
+    let mut buffer = BytesMut::new();
+    let first = tokio::select! {
+        first = handshake::first_bytes(&mut stream, &mut buffer, clients.frames) => first,
+        () = clients.stop.cancelled() => None,
+    };
+    match first {
+        Some(FirstBytes::FourLetter(word)) => {
+            if let Some(text) = four_letter_word(clients, word).await {
+                // A peer that does not wait for its answer needs no other.
+                let _ = timeout(FLUSH_TIMEOUT, stream.write_all(text.as_bytes())).await;
+            }
+            hang_up(&mut stream).await;
+        }
+        Some(FirstBytes::Frame(frame)) => {
+            if let Ok(request) = ConnectRequest::decode(frame) {
+                converse(clients, &mut stream, buffer, request, peer).await;
+            }
+        }
+        None => {}
+    }
+}
+
+async fn four_letter_word(clients: &Clients, word: [u8; 4]) -> Option<String> {
+    let view = if clients.hub.is_serving() { Some(view::server(clients).await) } else { None };
+    four_letter::answer(word, &clients.config, || view)
+}
+
+async fn converse(
+    clients: &Clients,
+    stream: &mut TcpStream,
+    buffer: BytesMut,
+    request: ConnectRequest,
+    peer: SocketAddr,
+) {
+    let Some(connection) = clients.hub.admit(peer) else {
+        clients.stats.connections_rejected.add(1);
+        return;
+    };
+    let (from, to) = stream.split();
+    let flushed = tokio::select! {
+        biased;
+        () = connection.cut() => {
+            clients.stats.connections_dropped.add(1);
+            false
+        }
+        () = read(clients, &connection, from, buffer, request) => false,
+        flushed = write(clients, &connection, to) => flushed,
+    };
+    clients.hub.forget(&connection);
+    if flushed {
+        hang_up(stream).await;
+    }
+}
+
+/// Returns when the connection is over for the reader: at once if the peer is gone, else when the writer has had its
+/// time.
+async fn read(
+    clients: &Clients,
+    connection: &Arc<Connection>,
+    from: ReadHalf<'_>,
+    buffer: BytesMut,
+    request: ConnectRequest,
+) {
+    count_received(clients, connection, 1);
+    let stop = if handshake::attach(clients, connection, request).await {
+        clients.hub.touch(connection);
+        requests(clients, connection, from, buffer).await
+    } else {
+        Stop::NoMore
+    };
+    if let Stop::NoMore = stop {
+        connection.wake_writer();
+        sleep(FLUSH_TIMEOUT).await;
+    }
+}
+
+async fn requests(
+    clients: &Clients,
+    connection: &Arc<Connection>,
+    mut from: ReadHalf<'_>,
+    mut buffer: BytesMut,
+) -> Stop {
+    let mut stopped = pin!(connection.reading_stopped());
+    let mut want = READ_MIN_BYTES;
+    loop {
+        let received = Instant::now();
+        let mut frames = 0;
+        loop {
+            match clients.frames.next(&mut buffer) {
+                Ok(Some(frame)) => {
+                    frames += 1;
+                    if let Some(stop) = request(clients, connection, frame, received).await {
+                        return stop;
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::info!(peer = %connection.peer(), %error, "closing a connection");
+                    return Stop::HungUp;
+                }
+            }
+        }
+        if frames > 0 {
+            count_received(clients, connection, frames);
+            clients.hub.touch(connection);
+            connection.wake_writer();
+        }
+        buffer.reserve(want);
+        let room = buffer.capacity() - buffer.len();
+        let read = tokio::select! {
+            biased;
+            read = from.read_buf(&mut buffer) => read,
+            () = &mut stopped => {
+                connection.end(Ending::Draining);
+                return Stop::NoMore;
+            }
+        };
+        match read {
+            Ok(0) | Err(_) => return Stop::HungUp,
+            Ok(len) => {
+                clients.stats.bytes_received.add(len as u64);
+                // A full buffer means that there is more: ask for more at a time.
+                want = if len == room { (want * 2).min(READ_MAX_BYTES) } else { READ_MIN_BYTES };
+            }
+        }
+    }
+}
+
+/// Does what one request asks for, up to the point where it only waits for its turn.
+async fn request(
+    clients: &Clients,
+    connection: &Arc<Connection>,
+    frame: Bytes,
+    received: Instant,
+) -> Option<Stop> {
+    if !connection.has_room().await {
+        return Some(Stop::NoMore);
+    }
+    loop {
+        let Ok((xid, action)) = requests::decode(frame.clone()) else {
+            return Some(Stop::HungUp);
+        };
+        let op = match action {
+            Action::Read(read) => {
+                let state = clients.ensemble.state().read();
+                connection.read(xid, received, read, &state, &clients.hub.watches);
+                return None;
+            }
+            Action::Sync { path } => {
+                let barrier = connection.sync(xid, received, path);
+                clients.barriers.ask(connection, barrier);
+                return None;
+            }
+            Action::Auth { scheme, auth } => return authenticate(clients, connection, xid, &scheme, &auth),
+            Action::Write(op) => Some(op),
+            Action::Close => None,
+        };
+        if !connection.takes_writes().await {
+            return Some(Stop::NoMore);
+        }
+        let last = op.is_none();
+        match connection.propose(xid, received, op, &clients.hub.pending, &clients.ensemble) {
+            Ok(()) => return last.then_some(Stop::NoMore),
+            Err(Blocked::Over) => return Some(Stop::NoMore),
+            Err(Blocked::Busy) => {
+                // Rare: to decode the request once more is cheaper than to copy each one beforehand.
+                connection.wake_writer();
+                clients.ensemble.room().await;
+            }
+        }
+    }
+}
+
+fn authenticate(
+    clients: &Clients,
+    connection: &Connection,
+    xid: i32,
+    scheme: &str,
+    auth: &Bytes,
+) -> Option<Stop> {
+    let super_digest = clients.config.super_digest.as_deref();
+    let error = connection.authenticate(xid, scheme, auth, super_digest).err()?;
+    tracing::info!(peer = %connection.peer(), %error, "refusing a client's credentials");
+    clients.stats.auth_failures.add(1);
+    Some(Stop::NoMore)
+}
+
+/// Writes what is queued until all is said (true), or the peer takes no more (false).
+async fn write(clients: &Clients, connection: &Connection, mut to: WriteHalf<'_>) -> bool {
+    let mut out = BytesMut::new();
+    loop {
+        match connection.take_outbox(&mut out) {
+            Outbox::Wait => connection.output().await,
+            Outbox::End => return true,
+            Outbox::Write => {
+                if to.write_all(&out).await.is_err() {
+                    return false;
+                }
+                clients.stats.bytes_sent.add(out.len() as u64);
+                if out.capacity() > WRITE_KEEP_BYTES {
+                    out = BytesMut::new();
+                } else {
+                    out.clear();
+                }
+            }
+        }
+    }
+}
+
+fn count_received(clients: &Clients, connection: &Connection, frames: u64) {
+    clients.stats.received.add(frames);
+    connection.received.add(frames);
+}
+
+/// Says that nothing more comes, then takes what the peer still sends: closing over unread bytes would reset the
+/// connection and could destroy the last answer on its way.
+async fn hang_up(stream: &mut TcpStream) {
+    let drained = async {
+        stream.shutdown().await?;
+        let mut scratch = [0; 512];
+        while stream.read(&mut scratch).await? > 0 {}
+        std::io::Result::Ok(())
+    };
+    // However this ends, the socket is dropped next.
+    let _ = timeout(FLUSH_TIMEOUT, drained).await;
+}
