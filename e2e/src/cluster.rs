@@ -104,15 +104,41 @@ impl Cluster {
 
     /// Ends every process of the cluster and removes what it made. Logs stay until the next start.
     pub fn down(&self, progress: &Progress) -> Result<()> {
-        progress.step("end the cluster", |_| {
-            for process in processes()?.iter().filter(|process| process.state == self.state) {
-                // One that is gone already is what we want.
-                let _ = kill_process(process.pid, Signal::KILL);
-            }
-            let gone = || Ok(processes()?.iter().all(|process| process.state != self.state).then_some(()));
-            wait_for("the end of the cluster's processes", END_LIMIT, gone)
-        })?;
+        progress.step("end the cluster", |_| self.kill())?;
         progress.step("remove its mounts, links and cgroups", |_| self.sweep())
+    }
+
+    /// Ends every process at once, as a crash would, and removes nothing.
+    pub fn kill(&self) -> Result<()> {
+        for process in processes()?.iter().filter(|process| process.state == self.state) {
+            // One that is gone already is what we want.
+            let _ = kill_process(process.pid, Signal::KILL);
+        }
+        let gone = || Ok(processes()?.iter().all(|process| process.state != self.state).then_some(()));
+        wait_for("the end of the cluster's processes", END_LIMIT, gone)
+    }
+
+    /// What a local cluster has left on this machine, in words; empty after [`Cluster::down`].
+    pub fn leftovers(&self) -> Result<Vec<String>> {
+        let mut found: Vec<_> = processes()?
+            .iter()
+            .map(|process| format!("process {} of {}", process.pid.as_raw_nonzero(), process.state.display()))
+            .collect();
+        if host_link::exists() {
+            found.push("its network link".to_owned());
+        }
+        if cgroup::exists()? {
+            found.push("its cgroups".to_owned());
+        }
+        found.extend(loop_devices_of(&self.state.join("volumes"))?);
+        let mounts = fs::read_to_string("/proc/self/mounts").context("read the mounts")?;
+        let ours = |line: &&str| line.starts_with("zke-") || line.contains(&*self.state.to_string_lossy());
+        found.extend(mounts.lines().filter(ours).map(|line| format!("mount {line}")));
+        if let Ok(entries) = fs::read_dir(&self.state) {
+            let files = entries.flatten().map(|entry| entry.path());
+            found.extend(files.filter(|path| !path.ends_with("logs")).map(|path| path.display().to_string()));
+        }
+        Ok(found)
     }
 
     /// Makes an image known to every node that does not have exactly it.

@@ -1,5 +1,6 @@
 //! What a test on the local Kubernetes starts from: the running cluster and a namespace of its own.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ pub struct Scenario {
     pub kubectl: Kubectl,
     pub python: Python,
     pub namespace: String,
+    clients_imported: Cell<bool>,
 }
 
 impl Scenario {
@@ -46,7 +48,14 @@ impl Scenario {
         }
         let kubectl = cluster.kubectl();
         let python = Python::prepare(&progress)?;
-        Ok(Self { checkout, cluster, kubectl, python, namespace: namespace.to_owned() })
+        Ok(Self {
+            checkout,
+            cluster,
+            kubectl,
+            python,
+            namespace: namespace.to_owned(),
+            clients_imported: Cell::default(),
+        })
     }
 
     /// A kubectl call in this namespace.
@@ -102,8 +111,13 @@ impl Scenario {
 
     /// Makes the clients' image known to every node.
     pub fn import_clients(&self) -> Result<()> {
-        let image = clients::image(&self.checkout, &self.python).context("describe the clients' image")?;
-        self.cluster.import(&image)
+        if !self.clients_imported.get() {
+            let image =
+                clients::image(&self.checkout, &self.python).context("describe the clients' image")?;
+            self.cluster.import(&image)?;
+            self.clients_imported.set(true);
+        }
+        Ok(())
     }
 
     /// A file for a test's own use, below `target/local`.

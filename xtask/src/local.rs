@@ -9,21 +9,27 @@ use zke_e2e::progress::Progress;
 use zke_e2e::{go, packages, preflight, python};
 
 /// Checks the machine and installs what is missing.
-pub fn prepare(checkout: &Checkout, progress: &Progress) -> Result<()> {
+fn prepare(checkout: &Checkout, progress: &Progress) -> Result<()> {
     preflight::check(checkout)?;
     packages::install_missing(progress)?;
     preflight::check_networking()
 }
 
-/// Three Ready nodes and nothing on them. The machine must be prepared.
-pub fn cluster_up(checkout: &Checkout, progress: &Progress) -> Result<Cluster> {
-    let cluster = Cluster::new(checkout.clone(), python::kubectl(progress)?);
-    let machine = Machine {
+/// Everything that the cluster is made of. Builds what is not built yet.
+pub fn parts(checkout: &Checkout, progress: &Progress) -> Result<Machine> {
+    prepare(checkout, progress)?;
+    Ok(Machine {
         go: go::programs(checkout, progress)?,
         etcd: find("etcd").context("find etcd")?,
         containerd: find("containerd").context("find containerd")?,
         snapshotter: preflight::snapshotter(&checkout.path("target"))?.to_owned(),
-    };
+    })
+}
+
+/// Three Ready nodes and nothing on them.
+pub fn cluster_up(checkout: &Checkout, progress: &Progress) -> Result<Cluster> {
+    let machine = parts(checkout, progress)?;
+    let cluster = Cluster::new(checkout.clone(), python::kubectl(progress)?);
     let _lock = cluster.lock()?;
     cluster.up(&machine, progress)?;
     Ok(cluster)

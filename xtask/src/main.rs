@@ -75,9 +75,6 @@ fn run() -> Result<()> {
         Command::Test => test::test(&checkout, &progress),
         Command::Image { push_dir } => image::write(&checkout, push_dir.as_deref(), &progress),
         Command::Crds => crds::write(&checkout),
-        Command::Cluster(Cluster::Up) => {
-            local::prepare(&checkout, &progress)?;
-            local::cluster_up(&checkout, &progress).map(drop)
-        }
+        Command::Cluster(Cluster::Up) => local::cluster_up(&checkout, &progress).map(drop),
     }
 }

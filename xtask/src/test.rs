@@ -32,9 +32,23 @@ const ON_THE_CLUSTER: &[&str] = &[
     "--nocapture",
 ];
 
+/// Ends the cluster again and again, so only where none is running.
+const LIFE_CYCLE: &[&str] = &[
+    "test",
+    "--locked",
+    "--package",
+    "xtask",
+    "--test",
+    "life_cycle",
+    "--",
+    "--ignored",
+    "--test-threads=1",
+    "--nocapture",
+];
+
 pub fn test(checkout: &Checkout, progress: &Progress) -> Result<()> {
     let was_running = local::is_running(checkout)?;
-    let outcome = run_stages(checkout, progress);
+    let outcome = run_stages(checkout, was_running, progress);
     let ended = if was_running { Ok(()) } else { local::down(checkout, progress) };
     progress.say("\nStages and what they took:");
     for (name, elapsed) in progress.ledger() {
@@ -44,12 +58,18 @@ pub fn test(checkout: &Checkout, progress: &Progress) -> Result<()> {
 }
 
 /// Goes on after a failed stage, so that one run tells everything; only a cluster that does not start ends it.
-fn run_stages(checkout: &Checkout, progress: &Progress) -> Result<()> {
+fn run_stages(checkout: &Checkout, was_running: bool, progress: &Progress) -> Result<()> {
     let mut failed = Vec::new();
     for (name, arguments) in STAGES {
         if !stage(checkout, progress, name, arguments)? {
             failed.push(name);
         }
+    }
+    local::parts(checkout, progress)?;
+    if was_running {
+        progress.say("\nA cluster is running, so the tests that start and end one are left out.");
+    } else if !stage(checkout, progress, "life of the local cluster", LIFE_CYCLE)? {
+        failed.push("life of the local cluster");
     }
     up::up(checkout, progress)?;
     if !stage(checkout, progress, "tests on the local Kubernetes", ON_THE_CLUSTER)? {

@@ -24,7 +24,7 @@ const RELEASE: &str = "zke-operator";
 const READY_LIMIT: Duration = Duration::from_secs(300);
 
 pub fn up(checkout: &Checkout, progress: &Progress) -> Result<()> {
-    local::prepare(checkout, progress)?;
+    local::parts(checkout, progress)?;
     let helm = go::helm(checkout, progress)?;
     let python = Python::prepare(progress)?;
     let images = image::build(checkout, progress)?;
