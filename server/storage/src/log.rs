@@ -20,6 +20,7 @@ mod index;
 mod record;
 mod recovery;
 mod segment;
+mod spare;
 mod thread;
 mod view;
 mod writer;

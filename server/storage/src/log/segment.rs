@@ -17,9 +17,6 @@ const MAGIC: [u8; 8] = *b"zke-log\n";
 const VERSION: u8 = 1;
 const CHECKSUM_AT: usize = 60;
 
-/// The name of the segment that waits, filled with zeros or with records of before, for its turn.
-pub(super) const SPARE: &str = "log.spare";
-
 /// A segment of this disk.
 pub(super) struct Segment<F> {
     /// Counts the segments that this process has seen; consecutive.
@@ -170,7 +167,7 @@ mod tests {
     fn names_sort_as_numbers_and_read_back() {
         assert_eq!(name(0xab), "log-00000000000000ab");
         assert_eq!(parse_name(&name(u64::MAX)), Some(u64::MAX));
-        for other in [SPARE, "log-ab", "log-00000000000000AB", "log-00000000000000ab.tmp", "identity"] {
+        for other in ["log.spare", "log-ab", "log-00000000000000AB", "log-00000000000000ab.tmp", "identity"] {
             assert_eq!(parse_name(other), None, "{other}");
         }
     }

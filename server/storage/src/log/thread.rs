@@ -51,6 +51,7 @@ impl<D: Disk> LogThread<D> {
     /// Starts the thread. `log` is as it was opened; operations that wait in it for a flush are flushed first.
     pub fn spawn(log: Log<D>) -> io::Result<LogThread<D>> {
         let Log { mut writer, view, pending, refused: _ } = log;
+        writer.use_background();
         let queue = Arc::new(Queue::default());
         queue.state.lock().records = pending;
         let thread = std::thread::Builder::new().name("log".to_owned()).spawn({

@@ -4,14 +4,14 @@
 //! and not yet synced (at rest only a mark). A record's `place` is its distance from `durable_seq`.
 
 use std::collections::VecDeque;
-use std::io;
 use std::sync::Arc;
 
 use super::LogOptions;
 use super::index::Position;
 use super::record::{self, Head, Record};
 use super::recovery::Found;
-use super::segment::{self, SPARE, Segment};
+use super::segment::{self, Segment};
+use super::spare::{SPARE, Spare};
 use super::view::View;
 use crate::{Disk, DiskFile, StorageError};
 
@@ -27,7 +27,7 @@ pub(super) struct Writer<D: Disk> {
     durable_seq: u64,
     /// The state after all that was written: what the next segment begins with.
     head: Head,
-    spare: bool,
+    spare: Spare<D>,
     buffer: Vec<u8>,
     failed: bool,
 }
@@ -54,13 +54,12 @@ impl<D: Disk> Writer<D> {
             next_seq: found.next_seq,
             durable_seq: found.next_seq,
             head,
-            spare: false,
+            spare: Spare::find(disk.clone(), options.segment_bytes)?,
             buffer: Vec::new(),
             failed: false,
             disk,
             options,
         };
-        writer.find_spare()?;
         writer.mark()?;
         Ok(writer)
     }
@@ -74,13 +73,12 @@ impl<D: Disk> Writer<D> {
             next_seq: 1,
             durable_seq: 1,
             head: Head::default(),
-            spare: false,
+            spare: Spare::find(disk.clone(), options.segment_bytes)?,
             buffer: Vec::new(),
             failed: false,
             disk,
             options,
         };
-        writer.find_spare()?;
         writer.open_segment(0)?;
         Ok(writer)
     }
@@ -110,8 +108,17 @@ impl<D: Disk> Writer<D> {
         view.publish(&placed, self.segments.iter());
         self.drop_purged(view)?;
         self.mark()?;
+        // Early enough that it is there in time, late enough that a small log does not have one.
+        if self.offset > self.current().bytes / 2 {
+            self.spare.prepare();
+        }
         self.failed = false;
         Ok(())
+    }
+
+    /// Makes the next segment in a thread before it is needed.
+    pub fn use_background(&mut self) {
+        self.spare.use_background();
     }
 
     /// Puts one record into the buffer, going on to another segment when it does not fit.
@@ -189,7 +196,7 @@ impl<D: Disk> Writer<D> {
             let name = &name;
             move |source| StorageError::io(attempt, name, source)
         };
-        let file = self.take_spare(len)?;
+        let file = self.spare.take(len)?;
         // Header and state are durable before the file gets its name, and the name before anything builds on it.
         file.write_at(0, &start).map_err(failed("begin"))?;
         file.sync_data().map_err(failed("sync"))?;
@@ -240,45 +247,11 @@ impl<D: Disk> Writer<D> {
 
     fn retire(&mut self, segment: Segment<D::File>) -> Result<(), StorageError> {
         let name = segment::name(segment.first_seq);
-        let reusable = !self.spare && segment.bytes == self.options.segment_bytes;
-        // A reader that still holds the file must go on finding the old records in it.
-        if reusable && Arc::into_inner(segment.file).is_some() {
-            self.disk.rename(&name, SPARE).map_err(|e| StorageError::io("recycle", &name, e))?;
-            self.spare = true;
-        } else {
-            self.disk.remove(&name).map_err(|e| StorageError::io("remove", &name, e))?;
+        match Arc::into_inner(segment.file) {
+            Some(_) => self.spare.recycle(&name, segment.bytes),
+            // A reader that still holds the file must go on finding the old records in it.
+            None => self.disk.remove(&name).map_err(|e| StorageError::io("remove", &name, e)),
         }
-        Ok(())
-    }
-
-    /// A spare that a crash cut short is not worth keeping.
-    fn find_spare(&mut self) -> Result<(), StorageError> {
-        let failed = |attempt| move |source| StorageError::io(attempt, SPARE, source);
-        match self.disk.open(SPARE) {
-            Ok(file) => {
-                self.spare = file.len().map_err(failed("read the length of"))? == self.options.segment_bytes;
-                if !self.spare {
-                    self.disk.remove(SPARE).map_err(failed("remove"))?;
-                }
-                Ok(())
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(failed("open")(error)),
-        }
-    }
-
-    /// A file named [`SPARE`] of `len` bytes: the one that waits, or a new one.
-    fn take_spare(&mut self, len: u64) -> Result<D::File, StorageError> {
-        let failed = |attempt| move |source| StorageError::io(attempt, SPARE, source);
-        if std::mem::take(&mut self.spare) {
-            if len == self.options.segment_bytes {
-                return self.disk.open(SPARE).map_err(failed("open"));
-            }
-            self.disk.remove(SPARE).map_err(failed("remove"))?;
-        }
-        let file = self.disk.create(SPARE).map_err(failed("create"))?;
-        file.fill_zeros(len).map_err(failed("allocate"))?;
-        Ok(file)
     }
 
     fn sync_dir(&self) -> Result<(), StorageError> {

@@ -107,6 +107,36 @@ fn the_thread_puts_what_waits_into_one_flush() {
     assert!(disk.operations() - before <= 9, "{} operations", disk.operations() - before);
 }
 
+/// Files that a reader has open are not overwritten under it, and what it gets is what was appended.
+#[test]
+fn a_reader_is_right_while_segments_are_purged_and_used_again() {
+    const ENTRIES: u64 = 6000;
+    let (log, _) = Log::open(SimDisk::new(1), LogOptions { tail_cache_bytes: 0, ..small() }).unwrap();
+    let driver = LogThread::spawn(log).unwrap();
+    std::thread::scope(|scope| {
+        for step in 1..4 {
+            let reader = driver.reader();
+            scope.spawn(move || {
+                let mut read = 0;
+                while reader.last().is_none_or(|last| last.index + 1 < ENTRIES) {
+                    let first = reader.purged().map_or(0, |purged| purged.index + 1);
+                    let entries = reader.entries(first..first + 10 * step, 1 << 20).expect("readable");
+                    entries.iter().for_each(|found| assert_eq!(*found, entry(found.id.index)));
+                    read += entries.len();
+                }
+                assert!(read > 0);
+            });
+        }
+        for index in 0..ENTRIES {
+            driver.append(vec![entry(index)], Box::new(|result| result.expect("durable")));
+            if index % 100 == 99 {
+                driver
+                    .purge(LogId { term: 1, index: index - 30 }, Box::new(|result| result.expect("durable")));
+            }
+        }
+    });
+}
+
 #[test]
 fn a_failed_fsync_answers_everyone_with_an_error() {
     let disk = SimDisk::new(1);
