@@ -13,6 +13,27 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 #[serde(transparent)]
 pub struct Quantity(pub String);
 
+impl Quantity {
+    /// The whole number it stands for; `None` for fractions and for more than 64 bits hold.
+    pub fn as_u64(&self) -> Option<u64> {
+        let digits = self.0.find(|c: char| !c.is_ascii_digit()).unwrap_or(self.0.len());
+        let (number, unit) = self.0.split_at(digits);
+        let factor: u64 = match unit {
+            "" => 1,
+            "k" => 1_000,
+            "M" => 1_000_000,
+            "G" => 1_000_000_000,
+            "T" => 1_000_000_000_000,
+            "Ki" => 1 << 10,
+            "Mi" => 1 << 20,
+            "Gi" => 1 << 30,
+            "Ti" => 1 << 40,
+            _ => return None,
+        };
+        number.parse::<u64>().ok()?.checked_mul(factor)
+    }
+}
+
 impl From<&Quantity> for k8s_openapi::apimachinery::pkg::api::resource::Quantity {
     fn from(quantity: &Quantity) -> Self {
         Self(quantity.0.clone())
@@ -64,5 +85,25 @@ impl JsonSchema for Quantity {
                 "message": "must be a quantity above zero: a number and a unit, for example 20Gi, 512Mi or 500m",
             }],
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_are_understood() {
+        for (text, expected) in [
+            ("4096", Some(4096)),
+            ("1Ki", Some(1024)),
+            ("2M", Some(2_000_000)),
+            ("1.5Gi", None),
+            ("500m", None),
+            ("Gi", None),
+            ("99999999999Ti", None),
+        ] {
+            assert_eq!(Quantity(text.to_owned()).as_u64(), expected, "{text}");
+        }
     }
 }

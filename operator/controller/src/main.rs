@@ -1,1 +1,29 @@
-fn main() {}
+//! `zke-operator`: runs ZkEnsembles on Kubernetes.
+
+mod act;
+mod admin;
+mod apply;
+mod args;
+mod build;
+mod certificates;
+mod ensemble;
+mod error;
+mod events;
+mod http;
+mod lease;
+mod metrics;
+mod names;
+mod observe;
+mod reconcile;
+mod run;
+mod secrets;
+mod status;
+
+use clap::Parser;
+
+fn main() -> anyhow::Result<()> {
+    let args = args::Args::parse();
+    args.start_logging();
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run::run(args))
+}

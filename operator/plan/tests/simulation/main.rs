@@ -8,7 +8,7 @@ mod operator;
 mod random;
 mod world;
 
-use operator::Operator;
+use operator::reconcile;
 use random::Random;
 use world::World;
 use zke_plan::{ClaimRetention, Decision, Reason};
@@ -19,7 +19,6 @@ const ROUNDS_TO_RECOVER: u32 = 400;
 
 fn run(seed: u64) -> World {
     let mut world = World::new(seed);
-    let mut operator = Operator::default();
     let mut people = Random::new(seed ^ 0x5eed);
     for _ in 0..ROUNDS_WITH_FAULTS {
         if people.one_in(60) {
@@ -29,13 +28,13 @@ fn run(seed: u64) -> World {
             world.delete_and_create();
         }
         world.tick();
-        operator.reconcile(&mut world);
+        reconcile(&mut world);
     }
     world.stop_faults();
     let mut last = Decision::Done;
     for _ in 0..ROUNDS_TO_RECOVER {
         world.tick();
-        last = operator.reconcile(&mut world);
+        last = reconcile(&mut world);
         if last == Decision::Done {
             break;
         }
@@ -114,19 +113,17 @@ fn a_volume_retired_by_scaling_down_asks_for_somebody() {
         settle(&mut world);
     }
     world.desired.replicas = 3;
-    let mut operator = Operator::default();
     let last = (0..ROUNDS_TO_RECOVER).map(|_| {
         world.tick();
-        operator.reconcile(&mut world)
+        reconcile(&mut world)
     });
     assert_eq!(last.last(), Some(Decision::Wait(Reason::DiskRetired { ordinal: 1 })));
 }
 
 fn settle(world: &mut World) {
-    let mut operator = Operator::default();
     let done = (0..ROUNDS_TO_RECOVER).any(|_| {
         world.tick();
-        operator.reconcile(world) == Decision::Done
+        reconcile(world) == Decision::Done
     });
     assert!(done, "{world:#?}");
 }

@@ -1,0 +1,77 @@
+//! What the operator counts.
+
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
+
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Registry,
+    pub reconciles: IntCounter,
+    /// By reason.
+    pub errors: IntCounterVec,
+    /// By operation type and result (`begun`, `finished`).
+    pub operations: IntCounterVec,
+    /// By step and result.
+    pub steps: IntCounterVec,
+    pub reconcile_seconds: Histogram,
+    /// 1 while this process holds the Lease.
+    pub leader: IntGauge,
+}
+
+impl Metrics {
+    /// # Errors
+    /// When two metrics share a name, which is a mistake in this file.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let metrics = Self {
+            registry: Registry::new(),
+            reconciles: IntCounter::new("zke_operator_reconciles_total", "Reconciliations begun")?,
+            errors: IntCounterVec::new(
+                Opts::new("zke_operator_reconcile_errors_total", "Reconciliations that failed, by reason"),
+                &["reason"],
+            )?,
+            operations: IntCounterVec::new(
+                Opts::new("zke_operator_operations_total", "Operations by type and result"),
+                &["type", "result"],
+            )?,
+            steps: IntCounterVec::new(
+                Opts::new("zke_operator_steps_total", "Steps of operations by kind and result"),
+                &["step", "result"],
+            )?,
+            reconcile_seconds: Histogram::with_opts(HistogramOpts::new(
+                "zke_operator_reconcile_duration_seconds",
+                "Time that one reconciliation took",
+            ))?,
+            leader: IntGauge::new("zke_operator_leader", "1 while this process holds the lease and acts")?,
+        };
+        let registry = &metrics.registry;
+        registry.register(Box::new(metrics.reconciles.clone()))?;
+        registry.register(Box::new(metrics.errors.clone()))?;
+        registry.register(Box::new(metrics.operations.clone()))?;
+        registry.register(Box::new(metrics.steps.clone()))?;
+        registry.register(Box::new(metrics.reconcile_seconds.clone()))?;
+        registry.register(Box::new(metrics.leader.clone()))?;
+        Ok(metrics)
+    }
+
+    /// In Prometheus' text format.
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_rendered() {
+        let metrics = Metrics::new().unwrap();
+        metrics.errors.with_label_values(&["KubernetesRefused"]).inc();
+        let text = metrics.render().unwrap();
+        assert!(text.contains("zke_operator_reconcile_errors_total{reason=\"KubernetesRefused\"} 1"));
+        assert!(text.contains("zke_operator_leader 0"));
+    }
+}
