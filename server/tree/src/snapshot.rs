@@ -98,13 +98,12 @@ impl State {
     /// True once there is no node left to put.
     fn put_nodes(&mut self, out: &mut Vec<u8>, limit: usize) -> bool {
         let start = out.len();
-        let mut slots = 0;
         let mut finished = false;
         put_frame(out, kind::NODES, |body| {
-            while body.len() < limit && slots < SLOTS_PER_STEP {
-                slots += 1;
+            // One at least: the frame's header alone may be beyond the limit.
+            for _ in 0..SLOTS_PER_STEP {
                 finished = !self.put_next_node(body);
-                if finished {
+                if finished || body.len() >= limit {
                     break;
                 }
             }
