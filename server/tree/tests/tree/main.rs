@@ -1,0 +1,8 @@
+//! Tests of the state machine through its public API alone.
+
+mod determinism;
+mod ensemble;
+mod model;
+mod random;
+mod script;
+mod snapshot;
