@@ -308,10 +308,14 @@ impl Connection {
         }
     }
 
-    /// Queues a sync; returns the number of the read barrier to take for it.
-    pub fn sync(&self, xid: i32, received: Instant, path: String) -> u64 {
+    /// Queues a sync; returns the number of the read barrier to take for it, if the connection goes on.
+    pub fn sync(&self, xid: i32, received: Instant, path: String) -> Option<u64> {
+        let mut inner = self.inner.lock();
+        if inner.ending >= Ending::Flushing {
+            return None;
+        }
         self.stats.outstanding.add(1);
-        self.inner.lock().fifo.push_sync(Asked { xid, received, read: Read::Sync { path } })
+        Some(inner.fifo.push_sync(Asked { xid, received, read: Read::Sync { path } }))
     }
 
     /// Adds an identity and answers at once, ahead of what waits: so does ZooKeeper, and clients expect it. Wrong

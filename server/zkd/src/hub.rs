@@ -189,8 +189,13 @@ impl Hub {
             if connection.complete(applied, state, &self.watches) {
                 self.apply.lock().to_wake.push(connection);
             }
-        } else if let Some(session) = connection.complete_attach(&applied.result) {
-            self.speak_for(session, &connection);
+            return;
+        }
+        match (connection.complete_attach(&applied.result), applied.command, &applied.result) {
+            (Some(session), ..) => self.speak_for(session, &connection),
+            // It was taken up for a connection that is gone: the one before it may not go on all the same.
+            (None, Command::AttachSession { session, .. }, Ok(_)) => self.cut_session(*session),
+            (None, ..) => {}
         }
     }
 }

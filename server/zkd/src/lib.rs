@@ -17,6 +17,7 @@ pub mod http;
 pub mod hub;
 pub mod identity;
 pub mod listener;
+pub mod logging;
 pub mod metrics;
 pub mod open_files;
 pub mod pending;

@@ -124,10 +124,12 @@ async fn requests(
     loop {
         let received = Instant::now();
         let mut frames = 0;
+        let mut longest = 0;
         loop {
             match clients.frames.next(&mut buffer) {
                 Ok(Some(frame)) => {
                     frames += 1;
+                    longest = longest.max(frame.len());
                     if let Some(stop) = request(clients, connection, frame, received).await {
                         return stop;
                     }
@@ -143,6 +145,10 @@ async fn requests(
             count_received(clients, connection, frames);
             clients.hub.touch(connection);
             connection.wake_writer();
+        }
+        if longest > READ_MAX_BYTES && buffer.is_empty() {
+            // Otherwise one large request would keep its memory for as long as the connection lives.
+            buffer = BytesMut::new();
         }
         buffer.reserve(want);
         let room = buffer.capacity() - buffer.len();
@@ -186,7 +192,7 @@ async fn request(
                 return None;
             }
             Action::Sync { path } => {
-                let barrier = connection.sync(xid, received, path);
+                let Some(barrier) = connection.sync(xid, received, path) else { return Some(Stop::NoMore) };
                 clients.barriers.ask(connection, barrier);
                 return None;
             }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use zkd::config::Config;
+use zkd::hub::Hub;
 use zke_consensus::clock::SystemClock;
 use zke_consensus::grpc::{GrpcTransport, Security, SharedTransport};
 use zke_consensus::{Drivers, Ensemble, Options, Setup};
 use zke_storage::RealDisk;
 use zke_tree::EnsembleId;
-use zkd::config::Config;
-use zkd::hub::Hub;
 
 /// Small, since every test has a log of its own.
 const SEGMENT_BYTES: u64 = 1 << 20;

@@ -1,4 +1,5 @@
 //! What clients see, byte by byte, over real sockets, of a server that is alone.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod ensemble;
 mod http;
