@@ -167,3 +167,20 @@ fn many_sessions_at_once_count_up_without_a_gap() {
     let expected: Vec<_> = (0..800).map(|n| format!("/c/n-{n:010}")).collect();
     assert_eq!(names, expected);
 }
+
+#[test]
+fn a_client_that_takes_no_answers_is_cut_before_they_fill_the_memory() {
+    let server = Server::start();
+    let (mut client, _) = Raw::connect(server.address);
+    client.call(raw::create("/big", &"x".repeat(1_000_000), 0)).unwrap();
+    // Behind a write they are all evaluated as soon as it is applied.
+    let mut requests = vec![(0, raw::set("/big", &"y".repeat(1_000_000)))];
+    requests.extend((1..200).map(|xid| (xid, raw::get("/big"))));
+    client.send_all(&requests);
+    let cut = (0..500).any(|_| {
+        thread::sleep(std::time::Duration::from_millis(10));
+        server.clients.stats.connections_dropped.get() == 1
+    });
+    assert!(cut);
+    assert_eq!((server.clients.stats.outstanding.get(), server.clients.hub.connection_count()), (0, 0));
+}

@@ -4,6 +4,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use zke_tree::Command;
 use zke_wire::{ConnectRequest, ErrorCode, OpCode, Request, SessionId, Zxid};
 
 use crate::raw::{self, Raw, new_session, same_session};
@@ -169,4 +170,52 @@ fn a_stop_answers_what_was_read_and_then_hangs_up() {
     assert!(client.hung_up());
     assert!(std::net::TcpStream::connect(server.address).is_err());
     assert!(server.clients.ensemble.state().read().session(granted.session_id).is_some());
+}
+
+#[test]
+fn a_member_that_stops_serving_cuts_its_clients_and_lets_nobody_in() {
+    let server = Server::start();
+    let (mut client, granted) = Raw::connect(server.address);
+    server.clients.hub.serve(false);
+    assert!(client.hung_up());
+    let mut refused = Raw::dial(server.address);
+    let mut out = bytes::BytesMut::new();
+    same_session(&granted).encode(&mut out);
+    refused.write(&out);
+    assert!(refused.hung_up());
+    let mut probe = Raw::dial(server.address);
+    probe.write(b"srvr");
+    assert_eq!(probe.rest(), "This ZooKeeper instance is not currently serving requests\n");
+    server.clients.hub.serve(true);
+    let mut again = Raw::dial(server.address);
+    assert_eq!(again.ask_session(&same_session(&granted)).session_id, granted.session_id);
+}
+
+#[test]
+fn a_session_taken_up_through_another_member_ends_its_connection_here() {
+    let server = Server::start();
+    let (mut client, granted) = Raw::connect(server.address);
+    client.call(raw::create("/kept", "", 1)).unwrap();
+    // What the log brings when the client has gone elsewhere.
+    let elsewhere = Command::AttachSession {
+        session: granted.session_id,
+        password: granted.password,
+        timeout_ms: granted.timeout_ms,
+    };
+    server.clients.ensemble.propose(elsewhere).unwrap();
+    assert!(client.hung_up());
+    let (mut other, _) = Raw::connect(server.address);
+    assert!(other.call(raw::exists("/kept")).is_ok());
+}
+
+#[test]
+fn a_write_of_a_session_that_was_closed_elsewhere_has_no_answer() {
+    let server = Server::start();
+    let (mut client, granted) = Raw::connect(server.address);
+    let (mut other, _) = Raw::connect(server.address);
+    let close = Command::CloseSession { session: granted.session_id, attach_epoch: 0 };
+    server.clients.ensemble.propose(close).unwrap();
+    client.send(1, &raw::create("/late", "", 0));
+    assert!(client.hung_up());
+    assert_eq!(other.call(raw::exists("/late")), Err(ErrorCode::NoNode));
 }
