@@ -54,7 +54,7 @@ def children(client, base):
         client.create(f"{base}/parent/{name}", makepath=True)
     assert sorted(client.get_children(base + "/parent")) == ["a", "b", "c"]
     names, stat = client.get_children(base + "/parent", include_data=True)
-    assert stat.num_children == 3 == len(names), stat
+    assert stat.children_count == len(names) == 3, stat
 
 
 def delete(client, base):

@@ -87,7 +87,14 @@ impl Cluster {
     /// Starts the cluster unless it runs, and waits until three nodes are Ready. The calling program must call
     /// [`crate::inside::main`] when its first argument is [`INSIDE`]: the cluster's first process is a copy of it.
     pub fn up(&self, machine: &Machine, progress: &Progress) -> Result<()> {
-        self.refuse_other_checkouts()?;
+        if let Some(other) = self.other_checkouts_process()? {
+            bail!(
+                "the local cluster of another checkout is running (process {}, state in {}); \
+                 end it there with `cargo xtask down`: both would use the same addresses",
+                other.pid.as_raw_nonzero(),
+                other.state.display()
+            );
+        }
         if self.is_running()? {
             self.warn_if_started_from_other_parts(machine, progress);
         } else {
@@ -211,16 +218,8 @@ impl Cluster {
         }
     }
 
-    fn refuse_other_checkouts(&self) -> Result<()> {
-        match processes()?.into_iter().find(|process| process.state != self.state) {
-            None => Ok(()),
-            Some(other) => bail!(
-                "the local cluster of another checkout is running (process {}, state in {}); \
-                 end it there with `cargo xtask down`: both would use the same addresses",
-                other.pid.as_raw_nonzero(),
-                other.state.display()
-            ),
-        }
+    fn other_checkouts_process(&self) -> Result<Option<Process>> {
+        Ok(processes()?.into_iter().find(|process| process.state != self.state))
     }
 
     fn first_process(&self) -> Result<Option<u32>> {
@@ -268,9 +267,12 @@ impl Cluster {
 
     /// Removes what a cluster that is no longer running may have left, except for its logs.
     fn sweep(&self) -> Result<()> {
-        host_link::remove()?;
-        let look = || cgroup::remove().map(Some);
-        wait_for("the removal of the cluster's cgroups", END_LIMIT, look)?;
+        // These have one name on the whole machine; another checkout's cluster may be using them.
+        if self.other_checkouts_process()?.is_none() {
+            host_link::remove()?;
+            let look = || cgroup::remove().map(Some);
+            wait_for("the removal of the cluster's cgroups", END_LIMIT, look)?;
+        }
         let volumes = self.state.join("volumes");
         let detached = || Ok(loop_devices_of(&volumes)?.is_empty().then_some(()));
         if wait_for("the kernel letting go of the volumes", END_LIMIT / 3, detached).is_err() {

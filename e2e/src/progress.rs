@@ -152,7 +152,11 @@ pub fn clock(elapsed: Duration) -> String {
 }
 
 fn terminal_columns() -> usize {
-    rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| usize::from(size.ws_col).max(20)) - 1
+    match rustix::termios::tcgetwinsize(std::io::stderr()) {
+        // Some terminals do not know their size and say zero.
+        Ok(size) if size.ws_col >= 20 => usize::from(size.ws_col) - 1,
+        _ => 79,
+    }
 }
 
 #[cfg(test)]
