@@ -3,6 +3,7 @@
 //! Shared by the server, the operator and the command line, so that none of them can disagree about a field.
 //! It never decides anything: the server answers, the operator's plan chooses.
 
+pub mod incoming;
 pub mod tls;
 
 /// Types, client and server of `zkensemble.admin.v1`, generated from `proto/admin.proto`.

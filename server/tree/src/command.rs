@@ -39,6 +39,25 @@ pub enum Command {
     RaiseEpoch { to: u32 },
 }
 
+impl Command {
+    /// About how many bytes the command takes in the log, for whoever cuts batches; not exact.
+    pub fn size_hint(&self) -> usize {
+        /// Ids, numbers and lengths of the largest command.
+        const FIXED_BYTES: usize = 64;
+        let Command::Client { identities, op, .. } = self else { return FIXED_BYTES };
+        let ids = |id: &Id| id.scheme.len() + id.id.len() + 8;
+        let acls = |acl: &[Acl]| acl.iter().map(|acl| ids(&acl.id) + 4).sum::<usize>();
+        let data_bytes = |data: &Option<Bytes>| data.as_ref().map_or(0, Bytes::len);
+        let op = match op {
+            WriteOp::Create { path, data, acl, .. } => path.len() + data_bytes(data) + acls(acl),
+            WriteOp::Delete { path, .. } => path.len(),
+            WriteOp::SetData { path, data, .. } => path.len() + data_bytes(data),
+            WriteOp::SetAcl { path, acl, .. } => path.len() + acls(acl),
+        };
+        FIXED_BYTES + identities.iter().map(ids).sum::<usize>() + op
+    }
+}
+
 /// The highest epoch that [`Command::RaiseEpoch`] sets. It leaves a billion elections before a zxid would turn
 /// negative, which no client could follow.
 pub const RAISE_EPOCH_MAX: u32 = 1 << 30;

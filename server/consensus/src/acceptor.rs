@@ -1,0 +1,115 @@
+//! Streams that other members opened to this one.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream::{self, StreamExt};
+use openraft::AsyncRuntime;
+use openraft::Snapshot;
+use zke_tree::Origin;
+
+use crate::codec;
+use crate::ensemble::Inner;
+use crate::member::{Known, Refusal};
+use crate::peer::{FrameStream, Hello, StreamKind};
+
+impl<R: AsyncRuntime> Inner<R> {
+    /// Checks a hello before anything of the stream is read. `certified_pod` is the pod that the peer's certificate
+    /// names, where there is one.
+    pub(crate) fn welcome(&self, hello: &Hello, certified_pod: Option<&str>) -> Result<(), Refusal> {
+        if certified_pod.is_some_and(|pod| pod != hello.from_pod) {
+            return Err(Refusal::WrongCertificate);
+        }
+        let membership = self.replica.applied().1;
+        let known = Known {
+            retired: self.replica.state().read().is_retired(hello.from),
+            pod: membership.get_node(&hello.from.0).map(|node| node.pod.as_str()),
+        };
+        self.member.welcome(hello, known)
+    }
+
+    /// Serves a stream whose hello was welcome, until either side ends it.
+    pub(crate) async fn serve_stream(self: Arc<Self>, hello: Hello, stream: FrameStream) {
+        let served = match hello.kind {
+            StreamKind::Append => self.serve_append(stream).await,
+            StreamKind::Vote | StreamKind::PreVote | StreamKind::TransferLeader => {
+                self.serve_call(hello.kind, stream).await
+            }
+            StreamKind::Snapshot => self.serve_snapshot(stream).await,
+            StreamKind::Link => {
+                let origin = Origin { member: hello.from, incarnation: hello.from_incarnation };
+                self.serve_link(origin, stream).await
+            }
+            StreamKind::Probe => self.serve_probe(stream).await,
+        };
+        if let Err(error) = served {
+            tracing::debug!(from = %hello.from_pod, kind = ?hello.kind, %error, "a stream from a member ended");
+        }
+    }
+
+    async fn serve_append(&self, stream: FrameStream) -> io::Result<()> {
+        let FrameStream { outgoing, incoming } = stream;
+        let requests = stream::unfold(incoming, |mut incoming| async move {
+            let frame = incoming.recv().await?;
+            match codec::decode_append::<R>(frame) {
+                Ok(request) => Some((request, incoming)),
+                Err(error) => {
+                    tracing::warn!(%error, "closing a replication stream");
+                    None
+                }
+            }
+        });
+        let mut results = std::pin::pin!(self.raft.stream_append(requests));
+        while let Some(result) = results.next().await {
+            let result = result.map_err(io::Error::other)?;
+            if outgoing.send(codec::encode_append_result(&result)).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn serve_call(&self, kind: StreamKind, mut stream: FrameStream) -> io::Result<()> {
+        let Some(request) = stream.incoming.recv().await else { return Ok(()) };
+        let answer = match kind {
+            StreamKind::Vote => {
+                let request = codec::decode_vote_request(request).map_err(io::Error::other)?;
+                codec::encode_vote_response(&self.raft.vote(request).await.map_err(io::Error::other)?)
+            }
+            StreamKind::PreVote => {
+                let request = codec::decode_vote_request(request).map_err(io::Error::other)?;
+                codec::encode_vote_response(&self.raft.pre_vote(request).await.map_err(io::Error::other)?)
+            }
+            _ => {
+                let request = codec::decode_transfer(request).map_err(io::Error::other)?;
+                let response = self.raft.handle_transfer_leader(request).await.map_err(io::Error::other)?;
+                codec::encode_transfer_response(&response)
+            }
+        };
+        // A caller that went away has timed out already.
+        let _ = stream.outgoing.send(answer).await;
+        Ok(())
+    }
+
+    async fn serve_snapshot(&self, mut stream: FrameStream) -> io::Result<()> {
+        let Some(header) = stream.incoming.recv().await else { return Ok(()) };
+        let (vote, meta) = codec::decode_snapshot_header(header).map_err(io::Error::other)?;
+        let mut receiving = self.snapshots.receive()?;
+        while let Some(chunk) = stream.incoming.recv().await {
+            receiving.write(&chunk)?;
+        }
+        let handle = self.snapshots.received(receiving, &meta).await?;
+        let snapshot = Snapshot { meta, snapshot: handle };
+        let response = self.raft.install_full_snapshot(vote, snapshot).await.map_err(io::Error::other)?;
+        let _ = stream.outgoing.send(codec::encode_snapshot_response(&response)).await;
+        Ok(())
+    }
+
+    async fn serve_probe(&self, stream: FrameStream) -> io::Result<()> {
+        let identity = self.member.identity();
+        let answer: Bytes = crate::first_start::ProbeAnswer::of(&identity).encode();
+        let _ = stream.outgoing.send(answer).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,319 @@
+//! One member of an ensemble, as the daemon holds it.
+//!
+//! Everything the daemon asks of consensus is a method here; nothing of openraft shows. Cheap to clone.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::{AsyncRuntime, Raft};
+use openraft_rt_tokio::TokioRuntime;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, watch};
+use zke_storage::{
+    Disk, DiskState, Identity, Log, LogInline, LogOptions, LogThread, SnapshotStore, StorageError,
+};
+use zke_tree::{Command, LogIndex, Origin, State};
+
+use crate::clock::Clock;
+use crate::leader::Leading;
+use crate::lease::{ServingLease, lease_ms};
+use crate::link::Barriers;
+use crate::log_store::LogStore;
+use crate::member::{Member, Refusal};
+use crate::network::Network;
+use crate::options::Options;
+use crate::peer::{FrameStream, Hello, Transport};
+use crate::proposals::Proposals;
+use crate::proposer::Busy;
+use crate::replica::{Observer, Replica};
+use crate::serving::{NotServing, Serving};
+use crate::snapshots::{self, Snapshots};
+use crate::state_machine::StateMachine;
+use crate::types::TypeConfig;
+use crate::worker::Worker;
+
+/// How often the serving state is looked at besides the events that change it: the end of a lease is no event.
+const SERVING_REVIEW_INTERVAL: Duration = Duration::from_millis(25);
+/// A member that has not caught up asks for a barrier again after this long without an answer.
+const CATCH_UP_RETRY: Duration = Duration::from_millis(500);
+
+/// Where blocking work runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drivers {
+    /// The log, apply and snapshots each have a thread. For production.
+    Threads,
+    /// All inline, in the thread of the caller. For simulation.
+    Inline,
+}
+
+/// Everything that one member is made of.
+pub struct Setup<D: Disk> {
+    pub disk: D,
+    /// Length of the log's segment files.
+    pub segment_bytes: u64,
+    /// How others name this member: the pod's name, or `server.N`.
+    pub pod: String,
+    /// Without an operator a blank disk joins the ensemble whose membership names its id.
+    pub joins_by_itself: bool,
+    /// Random, and not 0: the id of this disk if it has none yet.
+    pub fresh_member_id: u64,
+    pub options: Options,
+    pub drivers: Drivers,
+    pub transport: Arc<dyn Transport>,
+    pub clock: Arc<dyn Clock>,
+    pub observer: Arc<dyn Observer>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot open the data directory")]
+    Storage(#[from] StorageError),
+    #[error("cannot start a worker thread")]
+    Worker(#[source] std::io::Error),
+    #[error("cannot read back the state of this member")]
+    Recovery(#[source] std::io::Error),
+    #[error("cannot start Raft")]
+    Raft(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A handle to the member that runs in this process.
+pub struct Ensemble<R: AsyncRuntime = TokioRuntime> {
+    pub(crate) inner: Arc<Inner<R>>,
+}
+
+impl<R: AsyncRuntime> Clone for Ensemble<R> {
+    fn clone(&self) -> Self {
+        Ensemble { inner: self.inner.clone() }
+    }
+}
+
+pub(crate) struct Inner<R: AsyncRuntime> {
+    pub(crate) raft: Raft<TypeConfig<R>, StateMachine>,
+    pub(crate) member: Arc<Member>,
+    pub(crate) replica: Arc<Replica>,
+    pub(crate) proposals: Arc<Proposals>,
+    pub(crate) snapshots: Arc<Snapshots>,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) options: Options,
+    pub(crate) lease_ms: u64,
+    pub(crate) lease: Mutex<ServingLease>,
+    pub(crate) barriers: Barriers,
+    pub(crate) leading: Mutex<Option<Leading<R>>>,
+    pub(crate) leading_changed: Notify,
+    pub(crate) serving: watch::Sender<Serving>,
+    /// Number of snapshot installs + 1 at the last barrier that was reached; 0 before the first.
+    caught_up: AtomicU64,
+    stopping: AtomicBool,
+}
+
+impl<R: AsyncRuntime> Ensemble<R> {
+    /// Opens the disk, loads the newest snapshot and starts the member. On a blank disk it waits to be brought into
+    /// an ensemble.
+    pub async fn start<D: Disk>(setup: Setup<D>) -> Result<Ensemble<R>, StartError> {
+        let Setup { disk, segment_bytes, drivers, options, .. } = setup;
+        let mut identity = Identity::load_or_mint(&disk, || setup.fresh_member_id)?;
+        identity.begin_incarnation(&disk)?;
+        let must_exist = identity.has_log();
+        let origin = Origin { member: identity.member, incarnation: identity.incarnation };
+        let keep_disk = disk.clone();
+        let keep = Box::new(move |identity: &Identity| identity.save(&keep_disk));
+        let member = Arc::new(Member::new(setup.pod, setup.joins_by_itself, identity, keep));
+
+        let snapshot_worker = worker(drivers, "snapshot")?;
+        let snapshots =
+            Arc::new(Snapshots::new(SnapshotStore::open(disk.clone(), snapshots::KEEP)?, snapshot_worker));
+        let loaded = snapshots.load_newest().map_err(StartError::Recovery)?;
+        let (state, applied) = loaded.unwrap_or_else(|| (State::new(), Default::default()));
+        let proposals = Arc::new(Proposals::new(origin));
+        let replica = Arc::new(Replica::new(state, applied, origin, proposals.clone(), setup.observer));
+        let state_machine = StateMachine::new(replica.clone(), snapshots.clone(), worker(drivers, "apply")?);
+
+        let network = Network::<R>::new(member.clone(), setup.transport.clone());
+        let config = Arc::new(options.raft_config().map_err(|error| StartError::Raft(Box::new(error)))?);
+        let log_options = LogOptions { must_exist, segment_bytes, ..LogOptions::new(origin.member) };
+        let (log, recovered) = Log::open(disk, log_options)?;
+        tracing::info!(member = %origin.member, incarnation = origin.incarnation, ?recovered, "opened the log");
+        let id = origin.member.0;
+        let raft = match drivers {
+            Drivers::Threads => {
+                let driver = LogThread::spawn(log).map_err(StartError::Worker)?;
+                Raft::new(id, config, network, LogStore::new(driver), state_machine).await
+            }
+            Drivers::Inline => {
+                Raft::new(id, config, network, LogStore::new(LogInline::new(log)), state_machine).await
+            }
+        };
+        let raft = raft.map_err(|error| StartError::Raft(Box::new(error)))?;
+        let (serving, _) = watch::channel(Serving::No(NotServing::CatchingUp));
+        let inner = Arc::new(Inner {
+            raft,
+            member,
+            replica,
+            proposals,
+            snapshots,
+            transport: setup.transport,
+            clock: setup.clock,
+            lease_ms: lease_ms(options.session_timeout_ms_min),
+            options,
+            lease: Mutex::new(ServingLease::default()),
+            barriers: Barriers::default(),
+            leading: Mutex::new(None),
+            leading_changed: Notify::new(),
+            serving,
+            caught_up: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
+        });
+        detach::<R>(inner.clone().run_leader());
+        detach::<R>(inner.clone().run_links());
+        detach::<R>(inner.clone().run_serving());
+        Ok(Ensemble { inner })
+    }
+
+    /// The replicated state, for reads.
+    pub fn state(&self) -> &RwLock<State> {
+        self.inner.replica.state()
+    }
+
+    pub fn origin(&self) -> Origin {
+        self.inner.member.origin()
+    }
+
+    /// Hands a command to the ensemble; its outcome comes to the observer under the returned sequence, each one more
+    /// than the one before. Never blocks. `Busy`: wait for [`Ensemble::room`].
+    pub fn propose(&self, command: Command) -> Result<u64, Busy> {
+        self.inner.proposals.propose(command)
+    }
+
+    pub async fn room(&self) {
+        self.inner.proposals.room().await;
+    }
+
+    /// The index at which everything acknowledged before this call is in the log. Asked again after a lost leader, for
+    /// as long as this member may serve.
+    pub async fn read_barrier(&self) -> Result<LogIndex, NotServing> {
+        let answer = self.inner.barriers.ask();
+        let mut serving = self.serving();
+        let refused = async {
+            loop {
+                if let Serving::No(reason) = *serving.borrow_and_update() {
+                    return reason;
+                }
+                if serving.changed().await.is_err() {
+                    return NotServing::Stopping;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            index = answer => index.map(LogIndex).map_err(|_| NotServing::Stopping),
+            reason = refused => Err(reason),
+        }
+    }
+
+    /// Waits until the entry at `index` is applied here.
+    pub async fn wait_applied(&self, index: LogIndex) {
+        self.inner.replica.wait_applied(index.0).await;
+    }
+
+    pub fn serving(&self) -> watch::Receiver<Serving> {
+        self.inner.serving.subscribe()
+    }
+
+    /// Checks a stream that another member opened; `certified_pod` is the pod its certificate names, if it has one.
+    /// On success returns the future that serves it.
+    pub fn accept(
+        &self,
+        hello: Hello,
+        certified_pod: Option<&str>,
+        stream: FrameStream,
+    ) -> Result<impl Future<Output = ()> + Send + 'static, Refusal> {
+        self.inner.welcome(&hello, certified_pod)?;
+        Ok(self.inner.clone().serve_stream(hello, stream))
+    }
+
+    /// Completes when Raft has stopped by itself: a failed disk, or an entry that this binary cannot read. The
+    /// process has to end then.
+    pub async fn failed(&self) -> String {
+        let mut metrics = self.inner.raft.metrics();
+        loop {
+            if let Err(fatal) = &metrics.borrow_watched().running_state {
+                return fatal.to_string();
+            }
+            if metrics.changed().await.is_err() {
+                return "Raft ended".to_owned();
+            }
+        }
+    }
+
+    /// Stops the member. Clients have to be gone by now.
+    pub async fn shutdown(&self) {
+        self.inner.stopping.store(true, Ordering::Release);
+        self.inner.review_serving();
+        if let Err(error) = self.inner.raft.shutdown().await {
+            tracing::warn!(%error, "Raft did not stop cleanly");
+        }
+    }
+}
+
+impl<R: AsyncRuntime> Inner<R> {
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn has_caught_up(&self) -> bool {
+        self.caught_up.load(Ordering::Acquire) == self.replica.installs() + 1
+    }
+
+    /// Runs for the life of the process: takes the first barrier after a start or an installed snapshot, notices the
+    /// end of leases, and that this member was retired.
+    async fn run_serving(self: Arc<Self>) {
+        while !self.is_stopping() {
+            if self.has_caught_up() {
+                R::sleep(SERVING_REVIEW_INTERVAL).await;
+            } else {
+                self.catch_up().await;
+            }
+            self.notice_retirement();
+            self.review_serving();
+        }
+    }
+
+    async fn catch_up(&self) {
+        let installs = self.replica.installs();
+        let reached = async {
+            let index = self.barriers.ask().await.ok()?;
+            self.replica.wait_applied(index).await;
+            Some(())
+        };
+        if let Ok(Some(())) = R::timeout(CATCH_UP_RETRY, reached).await {
+            self.caught_up.store(installs + 1, Ordering::Release);
+        }
+    }
+
+    fn notice_retirement(&self) {
+        let identity = self.member.identity();
+        if identity.state == DiskState::Retired || !self.replica.state().read().is_retired(identity.member) {
+            return;
+        }
+        match self.member.retire() {
+            Ok(()) => tracing::warn!(member = %identity.member, "this disk was retired from its ensemble"),
+            Err(error) => tracing::error!(%error, "cannot record that this disk was retired"),
+        }
+    }
+}
+
+/// Spawns a task that ends by itself, with its stream, its term or the process.
+pub(crate) fn detach<R: AsyncRuntime>(task: impl Future<Output = ()> + Send + 'static) {
+    drop(R::spawn(task));
+}
+
+fn worker(drivers: Drivers, name: &str) -> Result<Worker, StartError> {
+    match drivers {
+        Drivers::Threads => Worker::thread(name).map_err(StartError::Worker),
+        Drivers::Inline => Ok(Worker::Inline),
+    }
+}

@@ -1,0 +1,151 @@
+//! How an ensemble comes to be where there is no operator: from a zoo.cfg with `server.N` lines, or alone.
+//!
+//! A lone server initialises at once. Of several, the one with the lowest number does, and only after *every* other one
+//! answered that its disk is blank; their ids come from those answers. The others join by themselves when the
+//! new ensemble's leader calls them by the id of their disk. A crash in the middle heals itself: ids and the
+//! ensemble's id are on disk before they are told to anyone.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use openraft::AsyncRuntime;
+use zke_storage::Identity;
+use zke_tree::{EnsembleId, MemberId};
+
+use crate::administration::AdminError;
+use crate::codec::{DecodeError, Decoder};
+use crate::ensemble::Ensemble;
+use crate::peer::PeerAddress;
+use crate::types::PeerNode;
+
+/// Between two rounds of asking the other servers whether they are blank.
+const PROBE_INTERVAL: Duration = Duration::from_millis(500);
+const PROBE_DEADLINE: Duration = Duration::from_secs(1);
+
+/// What a disk says of itself when it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeAnswer {
+    pub member: MemberId,
+    pub ensemble: Option<EnsembleId>,
+}
+
+impl ProbeAnswer {
+    pub(crate) fn of(identity: &Identity) -> ProbeAnswer {
+        ProbeAnswer { member: identity.member, ensemble: identity.ensemble }
+    }
+
+    pub(crate) fn encode(self) -> Bytes {
+        let mut out = BytesMut::with_capacity(24);
+        out.put_u64(self.member.0);
+        out.put_slice(&self.ensemble.map_or([0; 16], |id| id.0));
+        out.freeze()
+    }
+
+    fn decode(bytes: Bytes) -> Result<ProbeAnswer, DecodeError> {
+        let mut decoder = Decoder::new(bytes, "probe answer");
+        let member = MemberId(decoder.u64()?);
+        let ensemble =
+            EnsembleId((u128::from(decoder.u64()?) << 64 | u128::from(decoder.u64()?)).to_be_bytes());
+        decoder.end()?;
+        Ok(ProbeAnswer { member, ensemble: (ensemble.0 != [0; 16]).then_some(ensemble) })
+    }
+}
+
+impl<R: AsyncRuntime> Ensemble<R> {
+    /// Brings this disk into an ensemble if it is blank: alone when `others` is empty; with all of them when this is the
+    /// lowest of them; else by waiting to be called. Returns when this disk has an ensemble.
+    ///
+    /// `fresh_ensemble` is random; `own_address` is how the others reach this member.
+    pub async fn first_start(
+        &self,
+        fresh_ensemble: EnsembleId,
+        own_address: String,
+        others: Vec<PeerAddress>,
+        lowest: bool,
+    ) -> Result<(), AdminError> {
+        let member = &self.inner.member;
+        let me = member.id();
+        let own = PeerNode { pod: member.pod().to_owned(), address: own_address };
+        let mut told = None;
+        loop {
+            let identity = member.identity();
+            let settled = identity.ensemble.is_some()
+                && (!lowest
+                    || self
+                        .inner
+                        .raft
+                        .is_initialized()
+                        .await
+                        .map_err(|e| AdminError::Failed(Box::new(e)))?);
+            if settled {
+                return Ok(());
+            }
+            if lowest {
+                match self.blank_voters(me, &own, &others, identity.ensemble).await {
+                    Ok(voters) => {
+                        let ensemble = identity.ensemble.unwrap_or(fresh_ensemble);
+                        return self.initialize(ensemble, me, voters).await;
+                    }
+                    Err(reason) if told.as_ref() != Some(&reason) => {
+                        tracing::info!(%reason, "waiting for all servers before the first start");
+                        told = Some(reason);
+                    }
+                    Err(_) => {}
+                }
+            }
+            R::sleep(PROBE_INTERVAL).await;
+        }
+    }
+
+    /// All voters of the new ensemble, or which server is not ready for it. One that already carries the ensemble of
+    /// an earlier, interrupted attempt of this disk counts as blank.
+    async fn blank_voters(
+        &self,
+        me: MemberId,
+        own: &PeerNode,
+        others: &[PeerAddress],
+        attempted: Option<EnsembleId>,
+    ) -> Result<BTreeMap<MemberId, PeerNode>, String> {
+        let mut voters = BTreeMap::from([(me, own.clone())]);
+        for other in others {
+            let answer =
+                self.probe(other).await.map_err(|error| format!("{other} does not answer: {error}"))?;
+            if answer.ensemble.is_some() && answer.ensemble != attempted {
+                return Err(format!(
+                    "{other} has data of an ensemble while this disk is blank: bring this server's data back"
+                ));
+            }
+            voters.insert(answer.member, PeerNode { pod: other.pod.clone(), address: other.address.clone() });
+        }
+        if voters.len() == others.len() + 1 {
+            return Ok(voters);
+        }
+        Err("two servers answered with the same member id: a data directory was copied".to_owned())
+    }
+
+    async fn probe(&self, to: &PeerAddress) -> io::Result<ProbeAnswer> {
+        let inner = &self.inner;
+        let call = async {
+            let stream = inner.transport.open(to.clone(), inner.member.probe_hello()).await?;
+            stream.call(Bytes::new()).await
+        };
+        let answer = R::timeout(PROBE_DEADLINE, call).await;
+        let answer = answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+        ProbeAnswer::decode(answer).map_err(io::Error::other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_answer_survives_its_encoding() {
+        for ensemble in [None, Some(EnsembleId([3; 16]))] {
+            let answer = ProbeAnswer { member: MemberId(u64::MAX), ensemble };
+            assert_eq!(ProbeAnswer::decode(answer.encode()).expect("own encoding"), answer);
+        }
+    }
+}

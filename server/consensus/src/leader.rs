@@ -1,0 +1,354 @@
+//! What a member does while it leads, beside Raft: it puts the members' proposals in line, answers barriers and
+//! lease requests, and expires sessions.
+//!
+//! All of it starts once the leader's own blank entry is applied here: from then on the replicated marks and
+//! sessions include everything of earlier terms. All of it belongs to one term and ends with it.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use openraft::async_runtime::Instant;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::raft::ClientWriteResult;
+use openraft::{AsyncRuntime, ReadPolicy};
+use tokio::sync::{mpsc, oneshot};
+use zke_tree::{Command, Origin, Proposal, Session};
+use zke_wire::SessionId;
+
+use crate::codec::term_of;
+use crate::ensemble::{Inner, detach};
+use crate::link_frame::{FromLeader, ToLeader};
+use crate::options::ELECTION_TIMEOUT_MS_MAX;
+use crate::peer::FrameStream;
+use crate::sequencer::{Sequencer, Verdict};
+use crate::session_clock::{SessionClock, Timed};
+use crate::sync_tracker::{SAMPLE_INTERVAL_MS, SyncTracker};
+use crate::types::{CommittedLeaderId, Completion, Payload, TypeConfig};
+
+/// How often sessions are looked at, in milliseconds. A session ends at most this much late.
+const EXPIRY_INTERVAL_MS: u64 = 100;
+/// Appends whose fate is not known yet. A member has at most four batches in flight, and there are at most nine
+/// members, so this only bounds what a broken peer could do.
+const APPENDS_UNRESOLVED_MAX: usize = 1_024;
+/// Before an origin is told to send again what Raft refused: a leader that lost its quorum refuses everything at
+/// once, and would otherwise be asked again and again for as long as it does not know that it was replaced.
+const REFUSAL_PAUSE: Duration = Duration::from_millis(10);
+/// Barriers being answered for one link. A member asks again only after it was answered, so one is usual.
+const BARRIERS_OPEN_MAX: usize = 16;
+
+type Fate<R> = oneshot::Receiver<ClientWriteResult<TypeConfig<R>>>;
+
+/// The duties of one term.
+pub(crate) struct Leading<R: AsyncRuntime> {
+    pub(crate) term: u64,
+    sequencer: Sequencer,
+    sessions: SessionClock,
+    links: HashMap<Origin, mpsc::Sender<Bytes>>,
+    fates: mpsc::Sender<(Origin, Fate<R>)>,
+    pub(crate) sync: SyncTracker,
+    /// While leadership is being handed over nothing new is appended; the next leader gets it.
+    holding: bool,
+}
+
+impl<R: AsyncRuntime> Leading<R> {
+    /// Starts or ends holding new proposals back. At the end, the frames that tell each origin where to go on.
+    pub(crate) fn hold(&mut self, holding: bool) -> Vec<(mpsc::Sender<Bytes>, Bytes)> {
+        self.holding = holding;
+        if holding {
+            return Vec::new();
+        }
+        let Leading { links, sequencer, .. } = self;
+        let resume = |(origin, link): (&Origin, &mpsc::Sender<Bytes>)| {
+            let next_sequence = sequencer.next(*origin)?;
+            Some((link.clone(), FromLeader::Resume { next_sequence }.encode()))
+        };
+        links.iter().filter_map(resume).collect()
+    }
+}
+
+impl<R: AsyncRuntime> Inner<R> {
+    /// Runs for the life of the process: takes up the duties of each term that this member leads.
+    pub(crate) async fn run_leader(self: Arc<Self>) {
+        let mut metrics = self.raft.server_metrics();
+        while !self.is_stopping() {
+            if self.raft.is_leader()
+                && let Some(term) = self.wait_own_blank().await
+            {
+                self.clone().lead(term).await;
+            }
+            if metrics.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Waits until an entry of the term that this member leads is applied here. `None` if it leads no more.
+    async fn wait_own_blank(&self) -> Option<u64> {
+        loop {
+            let term = self.raft.as_leader().ok()?.term();
+            let (applied, _) = self.replica.applied();
+            if applied.is_some_and(|log_id| term_of(&log_id) == term) {
+                return Some(term);
+            }
+            let next = applied.map_or(0, |log_id| log_id.index) + 1;
+            // Leadership may end without another entry: look again from time to time.
+            let _ =
+                R::timeout(Duration::from_millis(EXPIRY_INTERVAL_MS), self.replica.wait_applied(next)).await;
+        }
+    }
+
+    /// The duties of `term`, until it ends.
+    async fn lead(self: Arc<Self>, term: u64) {
+        tracing::info!(term, "leading");
+        let (fates, resolving) = mpsc::channel(APPENDS_UNRESOLVED_MAX);
+        *self.leading.lock() = Some(Leading {
+            term,
+            sequencer: Sequencer::default(),
+            sessions: SessionClock::new(self.lease_ms),
+            links: HashMap::new(),
+            fates,
+            sync: SyncTracker::default(),
+            holding: false,
+        });
+        self.leading_changed.notify_waiters();
+        detach::<R>(self.clone().resolve_fates(term, resolving));
+        self.start_serving_if_wanted();
+        self.keep_time(term).await;
+        *self.leading.lock() = None;
+        self.leading_changed.notify_waiters();
+        tracing::info!(term, "leading no more");
+    }
+
+    /// Expires sessions and samples who is in sync, until the term ends.
+    async fn keep_time(&self, term: u64) {
+        let mut before_ms = self.clock.boot_ms();
+        let mut sampled_ms = before_ms;
+        while self.leads(term) {
+            R::sleep(Duration::from_millis(EXPIRY_INTERVAL_MS)).await;
+            let now_ms = self.clock.boot_ms();
+            if self.quorum_is_fresh() {
+                self.expire_sessions(now_ms.saturating_sub(before_ms));
+            }
+            before_ms = now_ms;
+            if now_ms.saturating_sub(sampled_ms) >= SAMPLE_INTERVAL_MS {
+                sampled_ms = now_ms;
+                self.sample_sync();
+            }
+        }
+    }
+
+    fn expire_sessions(&self, elapsed_ms: u64) {
+        let expired = {
+            let state = self.replica.state().read();
+            let mut leading = self.leading.lock();
+            let Some(leading) = leading.as_mut() else { return };
+            // Twice the interval: a late wake-up counts, a stopped process does not.
+            leading.sessions.advance(elapsed_ms, 2 * EXPIRY_INTERVAL_MS, state.sessions().map(timed))
+        };
+        for (session, attach_epoch) in expired {
+            tracing::info!(%session, "expiring a session that was not heard from");
+            if self.proposals.propose(Command::CloseSession { session, attach_epoch }).is_err() {
+                // The clock gave it a full timeout again and will come back to it.
+                return;
+            }
+        }
+    }
+
+    fn sample_sync(&self) {
+        let commit_index =
+            self.raft.metrics().borrow_watched().local_committed.map_or(0, |log_id| log_id.index);
+        let matched = self.matched();
+        if let Some(leading) = self.leading.lock().as_mut() {
+            leading.sync.sample(commit_index, &matched);
+        }
+    }
+
+    /// Without an operator, an ensemble lets clients in as soon as it can.
+    fn start_serving_if_wanted(&self) {
+        let (serving, control_epoch) = {
+            let state = self.replica.state().read();
+            (state.serving(), state.control_epoch())
+        };
+        if self.options.serve_at_once && !serving {
+            // A full backlog means that clients are served already.
+            let _ = self.proposals.propose(Command::SetServing { control_epoch, serving: true });
+        }
+    }
+
+    /// Hears what became of each append, in the order of the log, and restores lines that Raft broke.
+    async fn resolve_fates(self: Arc<Self>, term: u64, mut fates: mpsc::Receiver<(Origin, Fate<R>)>) {
+        while let Some((origin, fate)) = fates.recv().await {
+            let appended = matches!(fate.await, Ok(Ok(_)));
+            if !appended {
+                R::sleep(REFUSAL_PAUSE).await;
+            }
+            let mark = self.replica.state().read().mark(origin);
+            let resume = {
+                let mut leading = self.leading.lock();
+                let Some(leading) = leading.as_mut().filter(|leading| leading.term == term) else { return };
+                let resume = leading.sequencer.resolved(origin, appended, mark);
+                resume.and_then(|next_sequence| {
+                    let link = leading.links.get(&origin)?.clone();
+                    Some((link, FromLeader::Resume { next_sequence }.encode()))
+                })
+            };
+            if let Some((link, frame)) = resume {
+                // A link that is gone hears it when it comes back.
+                let _ = link.send(frame).await;
+            }
+        }
+    }
+
+    fn leads(&self, term: u64) -> bool {
+        self.raft.as_leader().is_ok_and(|leader| leader.term() == term)
+    }
+
+    /// Whether a quorum acknowledged this leader so recently that no other can have been elected.
+    fn quorum_is_fresh(&self) -> bool {
+        let Ok(leader) = self.raft.as_leader() else { return false };
+        if self.raft.voter_ids().eq([self.member.id().0]) {
+            return true;
+        }
+        let lease = Duration::from_millis(ELECTION_TIMEOUT_MS_MAX);
+        leader.last_quorum_acked().is_some_and(|acked| acked.elapsed() < lease)
+    }
+
+    /// Waits until this member has taken up a term's duties. `None` if it is not the leader.
+    async fn wait_leading(&self) -> Option<u64> {
+        loop {
+            let changed = self.leading_changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(leading) = &*self.leading.lock() {
+                return Some(leading.term);
+            }
+            if !self.raft.is_leader() {
+                return None;
+            }
+            // Leadership may end before the duties begin, which no one announces.
+            let _ = R::timeout(Duration::from_millis(EXPIRY_INTERVAL_MS), changed).await;
+        }
+    }
+
+    /// The leader's end of a member's link.
+    pub(crate) async fn serve_link(
+        self: Arc<Self>,
+        origin: Origin,
+        mut stream: FrameStream,
+    ) -> io::Result<()> {
+        let Some(term) = self.wait_leading().await else { return Ok(()) };
+        let mark = self.replica.state().read().mark(origin);
+        let next_sequence = {
+            let mut leading = self.leading.lock();
+            let Some(leading) = leading.as_mut().filter(|leading| leading.term == term) else {
+                return Ok(());
+            };
+            leading.links.insert(origin, stream.outgoing.clone());
+            leading.sequencer.resume_at(origin, mark)
+        };
+        send(&stream.outgoing, FromLeader::Resume { next_sequence }).await?;
+        let barriers = Arc::new(tokio::sync::Semaphore::new(BARRIERS_OPEN_MAX));
+        loop {
+            let changed = self.leading_changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if !self.leads(term) {
+                return Ok(());
+            }
+            let frame = tokio::select! {
+                biased;
+                () = changed => continue,
+                frame = stream.incoming.recv() => frame,
+            };
+            let Some(frame) = frame else { return Ok(()) };
+            match ToLeader::decode(frame).map_err(io::Error::other)? {
+                ToLeader::Propose { first_sequence, last_sequence, encoded } => {
+                    let next = self.append(term, origin, (first_sequence, last_sequence), encoded).await?;
+                    if let Some(next_sequence) = next {
+                        send(&stream.outgoing, FromLeader::Resume { next_sequence }).await?;
+                    }
+                }
+                ToLeader::Barrier { id } => {
+                    let Ok(permit) = barriers.clone().acquire_owned().await else { return Ok(()) };
+                    let (inner, outgoing) = (self.clone(), stream.outgoing.clone());
+                    detach::<R>(async move {
+                        if let Some(index) = inner.barrier_index().await {
+                            let _ = send(&outgoing, FromLeader::BarrierAt { id, index }).await;
+                        }
+                        drop(permit);
+                    });
+                }
+                ToLeader::Lease { sent_ms, touched } => {
+                    self.touch(term, &touched);
+                    if self.quorum_is_fresh() {
+                        send(&stream.outgoing, FromLeader::LeaseGranted { sent_ms }).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Appends a batch if it is the next in line. Says where the origin shall go on instead, if it has to be told.
+    async fn append(
+        &self,
+        term: u64,
+        origin: Origin,
+        span: (u64, u64),
+        encoded: Bytes,
+    ) -> io::Result<Option<u64>> {
+        let (completion, fate) = Completion::channel();
+        let fates = {
+            let mut leading = self.leading.lock();
+            let Some(leading) = leading.as_mut().filter(|leading| leading.term == term && !leading.holding)
+            else {
+                return Ok(None);
+            };
+            match leading.sequencer.offer(origin, span.0, span.1) {
+                Verdict::Drop => return Ok(None),
+                Verdict::ResumeAt(next) => return Ok(Some(next)),
+                Verdict::Append => leading.fates.clone(),
+            }
+        };
+        let mut stamped = BytesMut::from(&encoded[..]);
+        let stamp = Proposal::stamp(&mut stamped, self.clock.wall_ms());
+        // From here on the fate has to be resolved: a dropped completion counts as refused.
+        let queued = fates.send((origin, fate)).await.is_ok();
+        stamp.map_err(io::Error::other)?;
+        if queued {
+            let write = self.raft.write(Payload(stamped.freeze()));
+            let write = write.with_leader(CommittedLeaderId::new(term)).responder(completion);
+            write.await.map_err(io::Error::other)?;
+        }
+        Ok(None)
+    }
+
+    /// The index at which everything acknowledged before now is in the log, proven by a quorum. `None` if this
+    /// member cannot prove that it leads.
+    pub(crate) async fn barrier_index(&self) -> Option<u64> {
+        let linearizer = self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await.ok()?;
+        Some(linearizer.read_log_id().index())
+    }
+
+    fn touch(&self, term: u64, touched: &[SessionId]) {
+        let state = self.replica.state().read();
+        let mut leading = self.leading.lock();
+        let Some(leading) = leading.as_mut().filter(|leading| leading.term == term) else { return };
+        for id in touched {
+            if let Some(session) = state.session(*id) {
+                leading.sessions.touch(timed(session));
+            }
+        }
+    }
+}
+
+fn timed(session: &Session) -> Timed {
+    Timed { id: session.id, timeout_ms: session.timeout_ms, attach_epoch: session.attach_epoch }
+}
+
+async fn send(link: &mpsc::Sender<Bytes>, frame: FromLeader) -> io::Result<()> {
+    let closed = || io::Error::new(io::ErrorKind::ConnectionReset, "the member closed its link");
+    link.send(frame.encode()).await.map_err(|_| closed())
+}

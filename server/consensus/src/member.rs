@@ -1,0 +1,229 @@
+//! Who this member is, and whom it talks to.
+//!
+//! The rules by which a stream from another member is accepted stand here, in one pure function, [`judge`]:
+//! a wrong ensemble, a wrong receiver, a retired id and a pod name that contradicts a known member are refused.
+//! An id that is newer than this member's own membership is accepted, since Raft's term and log decide then;
+//! otherwise a member that missed a replacement could never catch up.
+
+use std::io;
+
+use parking_lot::Mutex;
+use zke_storage::{DiskState, Identity, StorageError};
+use zke_tree::{EnsembleId, MemberId, Origin};
+
+use crate::peer::{Hello, StreamKind};
+
+/// Makes an identity durable before it returns.
+type Keep = Box<dyn Fn(&Identity) -> Result<(), StorageError> + Send + Sync>;
+
+/// This process on its disk: the identity, how others name it, and its incarnation.
+pub struct Member {
+    pod: String,
+    /// Where there is no operator, a blank disk joins by itself exactly when an ensemble's membership names its id.
+    joins_by_itself: bool,
+    identity: Mutex<Identity>,
+    keep: Keep,
+}
+
+impl Member {
+    pub fn new(pod: String, joins_by_itself: bool, identity: Identity, keep: Keep) -> Member {
+        Member { pod, joins_by_itself, identity: Mutex::new(identity), keep }
+    }
+
+    pub fn pod(&self) -> &str {
+        &self.pod
+    }
+
+    pub fn identity(&self) -> Identity {
+        self.identity.lock().clone()
+    }
+
+    pub fn id(&self) -> MemberId {
+        self.identity.lock().member
+    }
+
+    pub fn origin(&self) -> Origin {
+        let identity = self.identity.lock();
+        Origin { member: identity.member, incarnation: identity.incarnation }
+    }
+
+    /// The disk becomes part of `ensemble`; durable on return. Repeating it for the same ensemble changes nothing.
+    pub fn adopt(&self, ensemble: EnsembleId, state: DiskState) -> Result<(), AdoptError> {
+        let mut identity = self.identity.lock();
+        match identity.ensemble {
+            Some(own) if own == ensemble => return Ok(()),
+            Some(own) => return Err(AdoptError::OtherEnsemble { own, asked: ensemble }),
+            None => {}
+        }
+        let adopted = Identity { ensemble: Some(ensemble), state, ..identity.clone() };
+        (self.keep)(&adopted)?;
+        *identity = adopted;
+        Ok(())
+    }
+
+    /// This id was removed from its ensemble for ever; durable on return.
+    pub fn retire(&self) -> Result<(), StorageError> {
+        let mut identity = self.identity.lock();
+        if identity.state == DiskState::Retired {
+            return Ok(());
+        }
+        let retired = Identity { state: DiskState::Retired, ..identity.clone() };
+        (self.keep)(&retired)?;
+        *identity = retired;
+        Ok(())
+    }
+
+    /// The hello of a stream to `to`.
+    pub fn hello(&self, kind: StreamKind, to: MemberId) -> io::Result<Hello> {
+        let identity = self.identity.lock();
+        let blank =
+            || io::Error::new(io::ErrorKind::NotConnected, "this disk is blank: it has no ensemble yet");
+        Ok(Hello {
+            kind,
+            ensemble: Some(identity.ensemble.ok_or_else(blank)?),
+            from: identity.member,
+            from_pod: self.pod.clone(),
+            from_incarnation: identity.incarnation,
+            to: Some(to),
+        })
+    }
+
+    /// The hello of a probe, which needs no ensemble.
+    pub fn probe_hello(&self) -> Hello {
+        let identity = self.identity.lock();
+        Hello {
+            kind: StreamKind::Probe,
+            ensemble: identity.ensemble,
+            from: identity.member,
+            from_pod: self.pod.clone(),
+            from_incarnation: identity.incarnation,
+            to: None,
+        }
+    }
+
+    /// Checks a hello, and adopts its ensemble if this blank disk may.
+    pub fn welcome(&self, hello: &Hello, known: Known<'_>) -> Result<(), Refusal> {
+        let verdict = judge(hello, &self.identity.lock(), self.joins_by_itself, known)?;
+        if let Some(ensemble) = verdict {
+            self.adopt(ensemble, DiskState::Joining).map_err(|error| match error {
+                AdoptError::OtherEnsemble { .. } => Refusal::WrongEnsemble,
+                AdoptError::Storage(error) => Refusal::Storage(error),
+            })?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum AdoptError {
+    #[error(
+        "cannot join ensemble {asked}: this disk belongs to ensemble {own}; mount another volume or an empty one"
+    )]
+    OtherEnsemble { own: EnsembleId, asked: EnsembleId },
+    #[error("cannot record the ensemble on this disk")]
+    Storage(#[from] StorageError),
+}
+
+/// Why a stream from another member was closed at once.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    #[error("it belongs to another ensemble")]
+    WrongEnsemble,
+    #[error("it looks for another member than the one on this disk")]
+    NotMe,
+    #[error("its id was retired: its disk has to be replaced under a new id")]
+    Retired,
+    #[error("its pod name contradicts the member known under its id")]
+    WrongPod,
+    #[error("its certificate names another pod")]
+    WrongCertificate,
+    #[error("this disk is blank and waits for Bootstrap or Join")]
+    Blank,
+    #[error("this disk cannot record its ensemble")]
+    Storage(#[source] StorageError),
+}
+
+/// What this member knows of the sender of a hello.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// Replicated: the id left for ever.
+    pub retired: bool,
+    /// The pod under which the membership knows the id.
+    pub pod: Option<&'a str>,
+}
+
+/// Whether to accept a hello; `Some` when this disk has to adopt the ensemble first.
+fn judge(
+    hello: &Hello,
+    own: &Identity,
+    joins_by_itself: bool,
+    known: Known<'_>,
+) -> Result<Option<EnsembleId>, Refusal> {
+    if hello.kind == StreamKind::Probe {
+        return Ok(None);
+    }
+    if known.retired {
+        return Err(Refusal::Retired);
+    }
+    if hello.to != Some(own.member) || own.state == DiskState::Retired {
+        return Err(Refusal::NotMe);
+    }
+    if known.pod.is_some_and(|pod| pod != hello.from_pod) {
+        return Err(Refusal::WrongPod);
+    }
+    match own.ensemble {
+        Some(_) if own.ensemble == hello.ensemble => Ok(None),
+        Some(_) => Err(Refusal::WrongEnsemble),
+        None if joins_by_itself => Ok(hello.ensemble),
+        None => Err(Refusal::Blank),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENSEMBLE: EnsembleId = EnsembleId([1; 16]);
+
+    fn identity(ensemble: Option<EnsembleId>) -> Identity {
+        let state = if ensemble.is_some() { DiskState::Member } else { DiskState::Blank };
+        Identity { ensemble, member: MemberId(1), incarnation: 1, state }
+    }
+
+    fn hello() -> Hello {
+        Hello {
+            kind: StreamKind::Append,
+            ensemble: Some(ENSEMBLE),
+            from: MemberId(2),
+            from_pod: "prod-1".into(),
+            from_incarnation: 1,
+            to: Some(MemberId(1)),
+        }
+    }
+
+    const STRANGER: Known<'_> = Known { retired: false, pod: None };
+
+    #[test]
+    fn a_member_of_the_same_ensemble_is_accepted_also_when_it_is_new_here() {
+        assert!(matches!(judge(&hello(), &identity(Some(ENSEMBLE)), false, STRANGER), Ok(None)));
+    }
+
+    #[test]
+    fn strangers_and_contradictions_are_refused() {
+        let own = identity(Some(ENSEMBLE));
+        let other = Hello { ensemble: Some(EnsembleId([2; 16])), ..hello() };
+        assert!(matches!(judge(&other, &own, false, STRANGER), Err(Refusal::WrongEnsemble)));
+        let lost = Hello { to: Some(MemberId(9)), ..hello() };
+        assert!(matches!(judge(&lost, &own, false, STRANGER), Err(Refusal::NotMe)));
+        let retired = Known { retired: true, pod: None };
+        assert!(matches!(judge(&hello(), &own, false, retired), Err(Refusal::Retired)));
+        let elsewhere = Known { retired: false, pod: Some("prod-2") };
+        assert!(matches!(judge(&hello(), &own, false, elsewhere), Err(Refusal::WrongPod)));
+    }
+
+    #[test]
+    fn a_blank_disk_joins_by_itself_only_without_an_operator() {
+        assert!(matches!(judge(&hello(), &identity(None), false, STRANGER), Err(Refusal::Blank)));
+        assert!(matches!(judge(&hello(), &identity(None), true, STRANGER), Ok(Some(ENSEMBLE))));
+    }
+}

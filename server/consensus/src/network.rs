@@ -1,0 +1,206 @@
+//! What openraft sends to other members, over a [`Transport`].
+
+use std::future::Future;
+use std::io;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream, Stream, StreamExt};
+use openraft::AsyncRuntime;
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{
+    Backoff, NetBackoff, NetSnapshot, NetStreamAppend, NetTransferLeader, NetVote, RPCOption,
+};
+use openraft::raft::{
+    AppendEntriesRequest, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::{OptionalSend, RaftNetworkFactory, Snapshot};
+use zke_tree::MemberId;
+
+use crate::codec;
+use crate::ensemble::detach;
+use crate::member::Member;
+use crate::peer::{FrameStream, Hello, PeerAddress, StreamKind, Transport};
+use crate::snapshots::SnapshotHandle;
+use crate::types::{CommittedLeaderId, PeerNode, RaftVote, TypeConfig};
+
+type Rpc<R, T> = Result<T, RPCError<TypeConfig<R>>>;
+
+/// A snapshot may be long; the member behind is not served meanwhile, so this only has to end a dead transfer.
+const SNAPSHOT_DEADLINE: Duration = Duration::from_secs(600);
+/// Between attempts to reach a member that does not answer. Short, because a restarted member should be found
+/// again at once, and cheap, because an attempt is one refused connection.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Makes one [`PeerClient`] for each other member.
+pub struct Network<R> {
+    member: Arc<Member>,
+    transport: Arc<dyn Transport>,
+    runtime: PhantomData<fn() -> R>,
+}
+
+impl<R> Network<R> {
+    pub fn new(member: Arc<Member>, transport: Arc<dyn Transport>) -> Network<R> {
+        Network { member, transport, runtime: PhantomData }
+    }
+}
+
+impl<R: AsyncRuntime> RaftNetworkFactory<TypeConfig<R>> for Network<R> {
+    type Network = PeerClient<R>;
+
+    async fn new_client(&mut self, target: u64, node: &PeerNode) -> PeerClient<R> {
+        PeerClient {
+            member: self.member.clone(),
+            transport: self.transport.clone(),
+            target: MemberId(target),
+            address: PeerAddress { pod: node.pod.clone(), address: node.address.clone() },
+            runtime: PhantomData,
+        }
+    }
+}
+
+/// Calls one other member.
+pub struct PeerClient<R> {
+    member: Arc<Member>,
+    transport: Arc<dyn Transport>,
+    target: MemberId,
+    address: PeerAddress,
+    runtime: PhantomData<fn() -> R>,
+}
+
+impl<R: AsyncRuntime> PeerClient<R> {
+    fn hello(&self, kind: StreamKind) -> io::Result<Hello> {
+        self.member.hello(kind, self.target)
+    }
+
+    async fn open(&self, kind: StreamKind) -> io::Result<FrameStream> {
+        self.transport.open(self.address.clone(), self.hello(kind)?).await
+    }
+
+    /// One request and its answer within the deadline that openraft sets.
+    async fn call(&self, kind: StreamKind, request: Bytes, deadline: Duration) -> Rpc<R, Bytes> {
+        let call = async { self.open(kind).await?.call(request).await };
+        match R::timeout(deadline, call).await {
+            Ok(answer) => answer.map_err(unreachable::<R>),
+            Err(_) => Err(unreachable::<R>(io::ErrorKind::TimedOut.into())),
+        }
+    }
+}
+
+fn unreachable<R: AsyncRuntime>(error: io::Error) -> RPCError<TypeConfig<R>> {
+    RPCError::Unreachable(Unreachable::new(&error))
+}
+
+fn garbled<R: AsyncRuntime>(error: codec::DecodeError) -> RPCError<TypeConfig<R>> {
+    RPCError::Network(NetworkError::new(&error))
+}
+
+impl<R: AsyncRuntime> NetBackoff<TypeConfig<R>> for PeerClient<R> {
+    fn backoff(&self) -> Option<Backoff> {
+        Some(Backoff::new(std::iter::repeat(RETRY_INTERVAL)))
+    }
+}
+
+impl<R: AsyncRuntime> NetVote<TypeConfig<R>> for PeerClient<R> {
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<TypeConfig<R>>,
+        option: RPCOption,
+    ) -> Rpc<R, VoteResponse<TypeConfig<R>>> {
+        let answer = self.call(StreamKind::Vote, codec::encode_vote_request(&rpc), option.hard_ttl()).await?;
+        codec::decode_vote_response(answer).map_err(garbled::<R>)
+    }
+
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<TypeConfig<R>>,
+        option: RPCOption,
+    ) -> Rpc<R, VoteResponse<TypeConfig<R>>> {
+        let answer =
+            self.call(StreamKind::PreVote, codec::encode_vote_request(&rpc), option.hard_ttl()).await?;
+        codec::decode_vote_response(answer).map_err(garbled::<R>)
+    }
+}
+
+impl<R: AsyncRuntime> NetTransferLeader<TypeConfig<R>> for PeerClient<R> {
+    async fn transfer_leader(
+        &mut self,
+        req: TransferLeaderRequest<TypeConfig<R>>,
+        option: RPCOption,
+    ) -> Rpc<R, TransferLeaderResponse<TypeConfig<R>>> {
+        let answer =
+            self.call(StreamKind::TransferLeader, codec::encode_transfer(&req), option.hard_ttl()).await?;
+        codec::decode_transfer_response(answer).map_err(garbled::<R>)
+    }
+}
+
+type AppendResults<'s, R> = BoxStream<'s, Rpc<R, StreamAppendResult<TypeConfig<R>>>>;
+
+impl<R: AsyncRuntime> NetStreamAppend<TypeConfig<R>> for PeerClient<R> {
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Rpc<R, AppendResults<'s, R>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig<R>>> + OptionalSend + Unpin + 'static,
+    {
+        Box::pin(async move {
+            let opened = R::timeout(option.hard_ttl(), self.open(StreamKind::Append)).await;
+            let opened = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+            let FrameStream { outgoing, incoming } = opened.map_err(unreachable::<R>)?;
+            detach::<R>(async move {
+                let mut input = input;
+                while let Some(request) = input.next().await {
+                    if outgoing.send(codec::encode_append(&request)).await.is_err() {
+                        break;
+                    }
+                }
+            });
+            let results = stream::unfold(incoming, |mut incoming| async move {
+                let frame = incoming.recv().await?;
+                Some((codec::decode_append_result::<R>(frame).map_err(garbled::<R>), incoming))
+            });
+            Ok(results.boxed())
+        })
+    }
+}
+
+impl<R: AsyncRuntime> NetSnapshot<TypeConfig<R>> for PeerClient<R> {
+    type SnapshotData = SnapshotHandle;
+
+    async fn full_snapshot(
+        &mut self,
+        vote: RaftVote,
+        snapshot: Snapshot<CommittedLeaderId, u64, PeerNode, SnapshotHandle>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig<R>>, StreamingError<TypeConfig<R>>> {
+        let send = R::timeout(SNAPSHOT_DEADLINE, async {
+            let mut stream = self.open(StreamKind::Snapshot).await?;
+            let header = codec::encode_snapshot_header(&vote, &snapshot.meta);
+            stream.outgoing.send(header).await.map_err(|_| io::ErrorKind::ConnectionReset)?;
+            let mut reader = snapshot.snapshot.reader()?;
+            while let Some(chunk) = reader.next_chunk()? {
+                stream.outgoing.send(chunk).await.map_err(|_| io::ErrorKind::ConnectionReset)?;
+            }
+            drop(stream.outgoing);
+            stream.incoming.recv().await.ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionReset))
+        });
+        let unreachable = |error: io::Error| StreamingError::Unreachable(Unreachable::new(&error));
+        tokio::select! {
+            biased;
+            closed = cancel => Err(StreamingError::Closed(closed)),
+            sent = send => {
+                let sent = sent.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+                let answer = sent.map_err(unreachable)?;
+                codec::decode_snapshot_response(answer)
+                    .map_err(|error| StreamingError::Network(NetworkError::new(&error)))
+            }
+        }
+    }
+}

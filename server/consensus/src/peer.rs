@@ -1,0 +1,175 @@
+//! The network between members as the rest of this crate sees it: streams of frames, opened with a hello.
+//!
+//! One trait, [`Transport`], with two implementations: gRPC over mutual TLS ([`crate::grpc`]) and the simulated
+//! network of the tests. Everything that members say to each other goes through it.
+
+use std::fmt;
+use std::io;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::future::BoxFuture;
+use tokio::sync::mpsc;
+use zke_tree::{EnsembleId, MemberId};
+
+use crate::codec::{DecodeError, Decoder, put_blob};
+
+/// Frames waiting in one direction of a stream. A frame is at most about 1 MiB (replication cuts by bytes), so a
+/// stalled stream holds at most 64 MiB; the sender then waits, which is the back-pressure.
+const FRAMES_QUEUED_MAX: usize = 64;
+
+/// Version of the frames that follow a hello. A member refuses what it does not know.
+const PROTOCOL_VERSION: u8 = 1;
+
+/// What a stream is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamKind {
+    /// Raft's append requests one way, their results the other.
+    Append,
+    /// One request, one answer.
+    Vote,
+    PreVote,
+    TransferLeader,
+    /// A header, the bytes of a snapshot file, then one answer.
+    Snapshot,
+    /// A member's proposals, barriers and lease requests to the leader, and its answers.
+    Link,
+    /// Asks a disk what it holds, before there is an ensemble.
+    Probe,
+}
+
+impl StreamKind {
+    const ALL: [StreamKind; 7] = [
+        StreamKind::Append,
+        StreamKind::Vote,
+        StreamKind::PreVote,
+        StreamKind::TransferLeader,
+        StreamKind::Snapshot,
+        StreamKind::Link,
+        StreamKind::Probe,
+    ];
+}
+
+/// Who opens a stream, to whom and for what. The acceptor checks all of it before it looks at a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    pub kind: StreamKind,
+    /// `None` only in a [`StreamKind::Probe`].
+    pub ensemble: Option<EnsembleId>,
+    pub from: MemberId,
+    pub from_pod: String,
+    /// Raised at each start of the sender's process.
+    pub from_incarnation: u64,
+    /// The member that must be at the other end; `None` only in a probe.
+    pub to: Option<MemberId>,
+}
+
+impl Hello {
+    pub fn encode(&self) -> Bytes {
+        let mut out = BytesMut::new();
+        out.put_u8(PROTOCOL_VERSION);
+        let kind = StreamKind::ALL.iter().position(|kind| *kind == self.kind).expect("ALL lists every kind");
+        out.put_u8(kind as u8);
+        out.put_slice(&self.ensemble.map_or([0; 16], |id| id.0));
+        out.put_u64(self.from.0);
+        put_blob(&mut out, self.from_pod.as_bytes());
+        out.put_u64(self.from_incarnation);
+        out.put_u64(self.to.map_or(0, |id| id.0));
+        out.freeze()
+    }
+
+    pub fn decode(bytes: Bytes) -> Result<Hello, DecodeError> {
+        let wrong = || DecodeError { what: "hello" };
+        let mut decoder = Decoder::new(bytes, "hello");
+        if decoder.u8()? != PROTOCOL_VERSION {
+            return Err(DecodeError { what: "the hello of another protocol version" });
+        }
+        let kind = *StreamKind::ALL.get(usize::from(decoder.u8()?)).ok_or_else(wrong)?;
+        let ensemble =
+            EnsembleId((u128::from(decoder.u64()?) << 64 | u128::from(decoder.u64()?)).to_be_bytes());
+        let hello = Hello {
+            kind,
+            ensemble: (ensemble.0 != [0; 16]).then_some(ensemble),
+            from: MemberId(decoder.u64()?),
+            from_pod: decoder.string()?,
+            from_incarnation: decoder.u64()?,
+            to: Some(MemberId(decoder.u64()?)).filter(|id| id.0 != 0),
+        };
+        decoder.end()?;
+        let complete = hello.from.0 != 0
+            && (kind == StreamKind::Probe || hello.ensemble.is_some() && hello.to.is_some());
+        if complete { Ok(hello) } else { Err(wrong()) }
+    }
+}
+
+/// One end of an open stream. Dropping `outgoing` tells the other end that no more comes.
+pub struct FrameStream {
+    pub outgoing: mpsc::Sender<Bytes>,
+    pub incoming: mpsc::Receiver<Bytes>,
+}
+
+impl FrameStream {
+    /// Both ends of a stream inside this process.
+    pub fn pair() -> (FrameStream, FrameStream) {
+        let (here_out, there_in) = mpsc::channel(FRAMES_QUEUED_MAX);
+        let (there_out, here_in) = mpsc::channel(FRAMES_QUEUED_MAX);
+        (
+            FrameStream { outgoing: here_out, incoming: here_in },
+            FrameStream { outgoing: there_out, incoming: there_in },
+        )
+    }
+
+    /// Sends the only request of a stream and waits for the only answer.
+    pub async fn call(mut self, request: Bytes) -> io::Result<Bytes> {
+        self.outgoing.send(request).await.map_err(|_| closed())?;
+        drop(self.outgoing);
+        self.incoming.recv().await.ok_or_else(closed)
+    }
+}
+
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionReset, "the other member closed the stream")
+}
+
+/// Where a stream leads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PeerAddress {
+    pub pod: String,
+    /// `host:port`.
+    pub address: String,
+}
+
+impl fmt::Display for PeerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}", self.pod, self.address)
+    }
+}
+
+/// Opens streams to other members.
+pub trait Transport: Send + Sync + 'static {
+    /// Opens a stream and sends the hello. The peer's certificate, where there is one, has to name `to.pod`.
+    /// A peer that refuses the hello closes the stream.
+    fn open(&self, to: PeerAddress, hello: Hello) -> BoxFuture<'static, io::Result<FrameStream>>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hello_survives_its_encoding_and_an_incomplete_one_is_refused() {
+        let hello = Hello {
+            kind: StreamKind::Link,
+            ensemble: Some(EnsembleId([7; 16])),
+            from: MemberId(1),
+            from_pod: "prod-0".into(),
+            from_incarnation: 4,
+            to: Some(MemberId(2)),
+        };
+        assert_eq!(Hello::decode(hello.encode()).expect("own encoding"), hello);
+        assert!(Hello::decode(Hello { ensemble: None, ..hello.clone() }.encode()).is_err());
+        assert!(Hello::decode(Hello { to: None, ..hello.clone() }.encode()).is_err());
+        let probe = Hello { kind: StreamKind::Probe, ensemble: None, to: None, ..hello };
+        assert_eq!(Hello::decode(probe.encode()).expect("own encoding"), probe);
+        assert!(Hello::decode(Bytes::from_static(b"\x02")).is_err());
+    }
+}

@@ -1,0 +1,223 @@
+//! Snapshots of the replicated state: built beside apply, loaded at a start, sent to and received from members.
+//!
+//! The file format and its durability are storage's; the content is the state machine's. Here the two meet openraft.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use openraft::Snapshot;
+use zke_storage::{Disk, LogId, SnapshotMeta, SnapshotReader, SnapshotReceiver, SnapshotStore};
+use zke_tree::State;
+
+use crate::codec;
+use crate::replica::Replica;
+use crate::types::{
+    CommittedLeaderId, PeerNode, RaftLogId, RaftMembership, RaftSnapshotMeta, RaftStoredMembership, log_id,
+};
+use crate::worker::Worker;
+
+/// Snapshots kept on disk: the newest, and two more for whoever is reading them or looks into a problem.
+pub const KEEP: usize = 3;
+/// Bytes encoded while the state's write lock is held: below a millisecond.
+const STEP_BYTES: usize = 256 << 10;
+/// Bytes of one frame to another member.
+const CHUNK_BYTES: usize = 256 << 10;
+
+pub(crate) type RaftSnapshot = Snapshot<CommittedLeaderId, u64, PeerNode, SnapshotHandle>;
+/// The state, the last entry in it, and the membership in force there.
+pub(crate) type Loaded = (State, (Option<RaftLogId>, RaftStoredMembership));
+
+/// The snapshots on this member's disk.
+pub struct Snapshots {
+    files: Arc<dyn Files>,
+    worker: Worker,
+}
+
+impl Snapshots {
+    pub fn new<D: Disk>(store: SnapshotStore<D>, worker: Worker) -> Snapshots {
+        Snapshots { files: Arc::new(store), worker }
+    }
+
+    /// The newest snapshot, every byte of it checked; `None` if there is none.
+    pub fn load_newest(&self) -> io::Result<Option<Loaded>> {
+        let Some(last) = self.files.newest()? else { return Ok(None) };
+        let (meta, content) = self.files.read(last)?;
+        let meta = to_raft(&meta)?;
+        Ok(Some((restore(content)?, (meta.last_log_id, meta.last_membership))))
+    }
+
+    /// The newest snapshot, to be sent; `None` if there is none.
+    pub(crate) fn current(&self) -> io::Result<Option<RaftSnapshot>> {
+        let Some(last) = self.files.newest()? else { return Ok(None) };
+        let (meta, _) = self.files.read(last)?;
+        let snapshot = SnapshotHandle { files: self.files.clone(), last };
+        Ok(Some(Snapshot { meta: to_raft(&meta)?, snapshot }))
+    }
+
+    /// Writes a snapshot of the replica as it is now, while entries go on being applied.
+    pub(crate) async fn build(&self, replica: Arc<Replica>) -> io::Result<RaftSnapshot> {
+        let files = self.files.clone();
+        let build = move || {
+            let (mut snapshot, applied) = {
+                let mut state = replica.state().write();
+                (state.snapshot_begin(), replica.applied())
+            };
+            let (Some(last), membership) = applied else {
+                return Err(io::Error::other(
+                    "nothing is applied yet: there is nothing to take a snapshot of",
+                ));
+            };
+            let meta = RaftSnapshotMeta { last_log_id: Some(last), last_membership: membership };
+            files.write(&from_raft(&meta)?, &mut |out| {
+                replica.state().write().snapshot_next(&mut snapshot, out, STEP_BYTES)
+            })?;
+            let snapshot = SnapshotHandle { files: files.clone(), last: from_raft_id(&last) };
+            Ok(Snapshot { meta, snapshot })
+        };
+        self.worker.run(build).await?
+    }
+
+    /// Begins to store a snapshot that another member sends.
+    pub(crate) fn receive(&self) -> io::Result<Box<dyn Receiving>> {
+        self.files.receive()
+    }
+
+    /// Checks what was received, as a whole, and keeps it.
+    pub(crate) async fn received(
+        &self,
+        receiving: Box<dyn Receiving>,
+        expected: &RaftSnapshotMeta,
+    ) -> io::Result<SnapshotHandle> {
+        let meta = self.worker.run(move || receiving.finish()).await??;
+        if to_raft(&meta)? != *expected {
+            return Err(io::Error::other("the leader sent another snapshot than it announced"));
+        }
+        Ok(SnapshotHandle { files: self.files.clone(), last: meta.last })
+    }
+}
+
+/// One snapshot on this member's disk.
+#[derive(Clone)]
+pub struct SnapshotHandle {
+    files: Arc<dyn Files>,
+    last: LogId,
+}
+
+impl SnapshotHandle {
+    pub(crate) fn load(&self) -> io::Result<State> {
+        restore(self.files.read(self.last)?.1)
+    }
+
+    /// The bytes of the file in the pieces in which they are sent.
+    pub(crate) fn reader(&self) -> io::Result<ChunkReader> {
+        Ok(ChunkReader { handle: self.clone(), offset: 0 })
+    }
+}
+
+pub(crate) struct ChunkReader {
+    handle: SnapshotHandle,
+    offset: u64,
+}
+
+impl ChunkReader {
+    pub(crate) fn next_chunk(&mut self) -> io::Result<Option<Bytes>> {
+        let chunk = self.handle.files.chunk(self.handle.last, self.offset, CHUNK_BYTES)?;
+        self.offset += chunk.len() as u64;
+        Ok((!chunk.is_empty()).then(|| Bytes::from(chunk)))
+    }
+}
+
+/// Stores the bytes of a snapshot as they come; nothing remains of it unless it is finished.
+pub(crate) trait Receiving: Send {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
+    fn finish(self: Box<Self>) -> io::Result<SnapshotMeta>;
+}
+
+/// A [`SnapshotStore`] of any kind of disk.
+trait Files: Send + Sync {
+    fn newest(&self) -> io::Result<Option<LogId>>;
+    fn read(&self, last: LogId) -> io::Result<(SnapshotMeta, Box<dyn Read>)>;
+    fn chunk(&self, last: LogId, offset: u64, bytes_max: usize) -> io::Result<Vec<u8>>;
+    /// Writes what `next` appends to its buffer until it says that it is done.
+    fn write(&self, meta: &SnapshotMeta, next: &mut dyn FnMut(&mut Vec<u8>) -> bool) -> io::Result<()>;
+    fn receive(&self) -> io::Result<Box<dyn Receiving>>;
+}
+
+impl<D: Disk> Files for SnapshotStore<D> {
+    fn newest(&self) -> io::Result<Option<LogId>> {
+        Ok(self.list().map_err(io::Error::other)?.first().copied())
+    }
+
+    fn read(&self, last: LogId) -> io::Result<(SnapshotMeta, Box<dyn Read>)> {
+        let reader: SnapshotReader<D::File> = SnapshotStore::read(self, last).map_err(io::Error::other)?;
+        Ok((reader.meta().clone(), Box::new(reader)))
+    }
+
+    fn chunk(&self, last: LogId, offset: u64, bytes_max: usize) -> io::Result<Vec<u8>> {
+        let source = self.source(last).map_err(io::Error::other)?;
+        source.chunk(offset, bytes_max).map_err(io::Error::other)
+    }
+
+    fn write(&self, meta: &SnapshotMeta, next: &mut dyn FnMut(&mut Vec<u8>) -> bool) -> io::Result<()> {
+        let mut writer = self.create(meta).map_err(io::Error::other)?;
+        let mut buffer = Vec::with_capacity(STEP_BYTES + STEP_BYTES / 4);
+        loop {
+            let done = next(&mut buffer);
+            writer.write_all(&buffer)?;
+            buffer.clear();
+            if done {
+                return writer.finish().map_err(io::Error::other);
+            }
+        }
+    }
+
+    fn receive(&self) -> io::Result<Box<dyn Receiving>> {
+        let receiver: SnapshotReceiver<D> = SnapshotStore::receive(self).map_err(io::Error::other)?;
+        Ok(Box::new(receiver))
+    }
+}
+
+impl<D: Disk> Receiving for SnapshotReceiver<D> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        SnapshotReceiver::write(self, bytes).map_err(io::Error::other)
+    }
+
+    fn finish(self: Box<Self>) -> io::Result<SnapshotMeta> {
+        SnapshotReceiver::finish(*self).map_err(io::Error::other)
+    }
+}
+
+fn restore(mut content: Box<dyn Read>) -> io::Result<State> {
+    let mut reader = zke_tree::SnapshotReader::new();
+    let mut buffer = vec![0; STEP_BYTES];
+    loop {
+        match content.read(&mut buffer)? {
+            0 => return reader.finish().map_err(io::Error::other),
+            len => reader.feed(&buffer[..len]).map_err(io::Error::other)?,
+        }
+    }
+}
+
+fn from_raft_id(id: &RaftLogId) -> LogId {
+    LogId { term: codec::term_of(id), index: id.index }
+}
+
+fn from_raft(meta: &RaftSnapshotMeta) -> io::Result<SnapshotMeta> {
+    let last = meta.last_log_id.as_ref().ok_or_else(|| io::Error::other("a snapshot of nothing"))?;
+    Ok(SnapshotMeta {
+        last: from_raft_id(last),
+        membership_id: meta.last_membership.log_id().as_ref().map(from_raft_id),
+        membership: codec::encode_membership(meta.last_membership.membership()),
+    })
+}
+
+fn to_raft(meta: &SnapshotMeta) -> io::Result<RaftSnapshotMeta> {
+    let membership: RaftMembership =
+        codec::decode_membership(meta.membership.clone()).map_err(io::Error::other)?;
+    let to_raft_id = |id: LogId| log_id(id.term, id.index);
+    Ok(RaftSnapshotMeta {
+        last_log_id: Some(to_raft_id(meta.last)),
+        last_membership: RaftStoredMembership::new(meta.membership_id.map(to_raft_id), membership),
+    })
+}

@@ -1,0 +1,91 @@
+//! The replica as openraft sees it: entries in, snapshots out and in.
+
+use std::io;
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt};
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::{AsyncRuntime, OptionalSend};
+
+use crate::replica::Replica;
+use crate::snapshots::{RaftSnapshot, SnapshotHandle, Snapshots};
+use crate::types::{RaftLogId, RaftSnapshotMeta, RaftStoredMembership, TypeConfig};
+use crate::worker::Worker;
+
+/// Entries applied in one go on the apply thread. openraft hands over what is committed; this only bounds how long a
+/// request for a snapshot waits.
+const APPLY_ENTRIES_MAX: usize = 256;
+
+pub struct StateMachine {
+    replica: Arc<Replica>,
+    snapshots: Arc<Snapshots>,
+    apply: Worker,
+}
+
+impl StateMachine {
+    pub fn new(replica: Arc<Replica>, snapshots: Arc<Snapshots>, apply: Worker) -> StateMachine {
+        StateMachine { replica, snapshots, apply }
+    }
+}
+
+impl<R: AsyncRuntime> RaftStateMachine<TypeConfig<R>> for StateMachine {
+    type SnapshotData = SnapshotHandle;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<RaftLogId>, RaftStoredMembership)> {
+        Ok(self.replica.applied())
+    }
+
+    async fn apply<S>(&mut self, entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<TypeConfig<R>>>> + Unpin + OptionalSend,
+    {
+        let mut chunks = entries.ready_chunks(APPLY_ENTRIES_MAX);
+        while let Some(chunk) = chunks.next().await {
+            let (entries, responders): (Vec<_>, Vec<_>) =
+                chunk.into_iter().collect::<io::Result<Vec<_>>>()?.into_iter().unzip();
+            let replica = self.replica.clone();
+            let applied =
+                self.apply.run(move || entries.into_iter().try_for_each(|entry| replica.apply(entry)));
+            applied.await??;
+            responders.into_iter().flatten().for_each(|responder| responder.send(()));
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder { replica: self.replica.clone(), snapshots: self.snapshots.clone() }
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &RaftSnapshotMeta,
+        snapshot: SnapshotHandle,
+    ) -> io::Result<()> {
+        let (replica, meta) = (self.replica.clone(), meta.clone());
+        let install = move || {
+            let state = snapshot.load()?;
+            replica.replace(state, (meta.last_log_id, meta.last_membership));
+            Ok(())
+        };
+        self.apply.run(install).await?
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<RaftSnapshot>> {
+        self.snapshots.current()
+    }
+}
+
+/// Writes a snapshot while entries go on being applied.
+pub struct Builder {
+    replica: Arc<Replica>,
+    snapshots: Arc<Snapshots>,
+}
+
+impl<R: AsyncRuntime> RaftSnapshotBuilder<TypeConfig<R>> for Builder {
+    type SnapshotData = SnapshotHandle;
+
+    async fn build_snapshot(&mut self) -> io::Result<RaftSnapshot> {
+        self.snapshots.build(self.replica.clone()).await
+    }
+}
