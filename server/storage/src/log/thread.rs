@@ -50,10 +50,14 @@ struct Waiting {
 impl<D: Disk> LogThread<D> {
     /// Starts the thread. `log` is as it was opened; operations that wait in it for a flush are flushed first.
     pub fn spawn(log: Log<D>) -> io::Result<LogThread<D>> {
-        let Log { mut writer, view, pending, refused: _ } = log;
+        let Log { mut writer, view, pending, refused } = log;
         writer.use_background();
         let queue = Arc::new(Queue::default());
-        queue.state.lock().records = pending;
+        {
+            let mut waiting = queue.state.lock();
+            waiting.records = pending;
+            waiting.refused = refused.is_some();
+        }
         let thread = std::thread::Builder::new().name("log".to_owned()).spawn({
             let (queue, view) = (queue.clone(), view.clone());
             move || run(&mut writer, &view, &queue)
@@ -90,6 +94,7 @@ impl<D: Disk> LogThread<D> {
 }
 
 fn run<D: Disk>(writer: &mut Writer<D>, view: &View<D::File>, queue: &Queue) {
+    let _answers = AnswersTheRest(queue);
     loop {
         let batch = {
             let mut waiting = queue.state.lock();
@@ -106,6 +111,20 @@ fn run<D: Disk>(writer: &mut Writer<D>, view: &View<D::File>, queue: &Queue) {
         let result = writer.write(&batch.records, view);
         for done in batch.done {
             done(result.clone());
+        }
+    }
+}
+
+/// When the thread ends, also by a panic, nobody waits for it any more.
+struct AnswersTheRest<'a>(&'a Queue);
+
+impl Drop for AnswersTheRest<'_> {
+    fn drop(&mut self) {
+        let rest =
+            std::mem::replace(&mut *self.0.state.lock(), Waiting { refused: true, ..Waiting::default() });
+        self.0.room.notify_all();
+        for done in rest.done {
+            done(Err(StorageError::Poisoned));
         }
     }
 }

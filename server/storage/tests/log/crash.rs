@@ -1,7 +1,8 @@
 //! Whatever was flushed is there after a crash, in order; what was not is there in part from the front, or not at all.
 
+use bytes::Bytes;
 use zke_storage::disk::Fault;
-use zke_storage::{Log, LogOptions, SimDisk, StorageError, Vote};
+use zke_storage::{Entry, Log, LogId, LogOptions, Payload, SimDisk, StorageError, Vote};
 
 use crate::model::{Op, Random, State, give, small};
 
@@ -13,13 +14,14 @@ struct Run {
     /// The state at the last flush, then one more for each record since.
     allowed: Vec<State>,
     options: LogOptions,
+    torn: bool,
 }
 
 impl Run {
     fn start(disk: SimDisk, options: LogOptions) -> Result<Run, StorageError> {
         let (log, recovered) = Log::open(disk.clone(), options.clone())?;
         let now = State::of(&recovered, &log.reader());
-        Ok(Run { disk, log, allowed: vec![now.clone()], now, options })
+        Ok(Run { disk, log, allowed: vec![now.clone()], now, options, torn: recovered.torn.is_some() })
     }
 
     fn give(&mut self, op: &Op) {
@@ -197,6 +199,39 @@ fn what_recovery_reported_survives_a_power_loss_right_after_it() {
         let disk = run.disk.crash();
         run.reopen(disk);
     }
+}
+
+/// The second record of a flush reached the disk, the first did not. When the log has grown up to it again, with a
+/// record of the same length, it must not come back.
+#[test]
+fn what_was_cut_off_never_comes_back() {
+    let entry = |index, fill| {
+        Op::Append(vec![Entry {
+            id: LogId { term: 1, index },
+            payload: Payload::Proposal(Bytes::from(vec![fill; 1000])),
+        }])
+    };
+    let mut torn = 0;
+    for seed in 0..500 {
+        let mut run = Run::start(SimDisk::new(seed), small()).unwrap();
+        run.give(&entry(0, b'a'));
+        run.flush().unwrap();
+        run.give(&entry(1, b'b'));
+        run.give(&entry(2, b'c'));
+        run.disk.inject(run.disk.operations() + 1, Fault::PowerLoss);
+        assert!(run.flush().is_err());
+        let disk = run.disk.crash();
+        run = run.reopen(disk);
+        if run.now.last.is_some_and(|last| last.index > 0) {
+            continue;
+        }
+        torn += usize::from(run.torn);
+        run.give(&entry(1, b'd'));
+        run.flush().unwrap();
+        let disk = run.disk.crash();
+        run.reopen(disk);
+    }
+    assert!(torn > 20, "only {torn} of the flushes were torn in this way");
 }
 
 #[test]
