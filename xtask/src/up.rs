@@ -20,6 +20,9 @@ use crate::local;
 const OPERATOR_NAMESPACE: &str = "zke-system";
 const RELEASE: &str = "zke-operator";
 
+/// Short, so that a test that ends the operator need not wait long for the next one.
+const LEASE: &str = "lease.durationSeconds=5,lease.renewDeadlineSeconds=3,lease.retryPeriodSeconds=1";
+
 /// An ensemble on three empty disks needs some seconds; a busy machine far more.
 const READY_LIMIT: Duration = Duration::from_secs(300);
 
@@ -57,29 +60,25 @@ fn install(checkout: &Checkout, cluster: &Cluster, helm: &Path, images: &Images,
     let wanted = installation_key(&chart, images)?;
     let record = cluster.state().join("operator");
     let helm = || Program::new(helm).env("KUBECONFIG", cluster.kubeconfig());
-    let status =
-        helm().args(["status", RELEASE, "--namespace", OPERATOR_NAMESPACE, "--output", "json"]).output();
+    let status = helm().args(["status", RELEASE, "--namespace", OPERATOR_NAMESPACE, "--output", "json"]).output();
     let deployed = status.is_ok_and(|text| {
         let status: Value = serde_json::from_str(&text).unwrap_or_default();
         status["info"]["status"] == "deployed"
     });
-    let before = fs::read_to_string(&record).unwrap_or_default();
-    if deployed && before == wanted {
+    if deployed && fs::read_to_string(&record).is_ok_and(|before| before == wanted) {
         step.detail("unchanged");
         return Ok(());
     }
+    // The images' names carry the version, not the content: the annotation is what brings new pods for a new build.
+    let content = format!("podAnnotations.zkensemble\\.dev/content={wanted}");
     helm()
         .args(["upgrade", "--install", RELEASE])
         .arg(&chart)
-        .args(["--namespace", OPERATOR_NAMESPACE, "--create-namespace"])
+        .args(["--namespace", OPERATOR_NAMESPACE, "--create-namespace", "--set-string", &content, "--set", LEASE])
         .run()
         .context("install the operator's chart with Helm")?;
-    let kubectl = cluster.kubectl();
-    if deployed {
-        // The images' names carry the version, not the content: a new build needs new pods.
-        kubectl.run(&format!("rollout restart deployment --namespace {OPERATOR_NAMESPACE}"))?;
-    }
-    kubectl.run(&format!("rollout status deployment --namespace {OPERATOR_NAMESPACE} --timeout=120s"))?;
+    let rollout = format!("rollout status deployment --namespace {OPERATOR_NAMESPACE} --timeout=120s");
+    cluster.kubectl().run(&rollout)?;
     fs::write(&record, wanted).context("note down what was installed")
 }
 
