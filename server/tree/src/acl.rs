@@ -4,6 +4,8 @@
 
 use std::net::IpAddr;
 
+use foldhash::fast::RandomState;
+use hashbrown::HashSet;
 use zke_wire::{Acl, ErrorCode, Id, perms};
 
 /// Whether a connection with these identities may read a node that has this list. For events at their delivery, too.
@@ -34,8 +36,10 @@ pub(crate) fn check(acl: &[Acl], needed: i32, identities: &[Id]) -> Result<(), E
 /// on a connection that has not authenticated.
 pub(crate) fn stored_form(acl: &[Acl], identities: &[Id]) -> Result<Vec<Acl>, ErrorCode> {
     let mut stored: Vec<Acl> = Vec::with_capacity(acl.len());
-    for (place, entry) in acl.iter().enumerate() {
-        if acl[..place].contains(entry) {
+    // A frame holds a hundred thousand entries: too many to compare each with each.
+    let mut seen: HashSet<&Acl, RandomState> = HashSet::default();
+    for entry in acl {
+        if acl.len() > 1 && !seen.insert(entry) {
             continue;
         }
         if entry.id.scheme != "auth" {
@@ -79,7 +83,7 @@ fn is_authenticated(identity: &Id) -> bool {
 fn is_valid(id: &Id) -> bool {
     match id.scheme.as_str() {
         "world" => id.id == "anyone",
-        // A user that is not empty may have an empty digest nowhere in ZooKeeper, but an empty user is legal.
+        // As upstream splits it: nothing may stand before the colon, but something must stand behind it.
         "digest" => {
             matches!(id.id.split_once(':'), Some((_, digest)) if !digest.is_empty() && !digest.contains(':'))
         }
