@@ -88,8 +88,11 @@ impl Reader {
     }
 
     pub fn string(&mut self, what: &'static str) -> Result<String, Malformed> {
-        let bytes = self.bytes(what)?;
-        String::from_utf8(Vec::from(bytes)).map_err(|_| self.malformed(what))
+        let len = self.count(1, what)?;
+        let string = self.rest.get(..len).and_then(|bytes| std::str::from_utf8(bytes).ok());
+        let string = string.ok_or_else(|| self.malformed(what))?.to_owned();
+        self.rest.advance(len);
+        Ok(string)
     }
 
     pub fn ids(&mut self) -> Result<Vec<Id>, Malformed> {
