@@ -277,3 +277,80 @@ fn read_sessions(from: &mut Reader) -> Result<Sessions, Malformed> {
     }
     Ok(sessions)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(index: u32, parent: Option<u32>, name: &str) -> Record {
+        let data = None;
+        let (czxid, mzxid, ctime_ms, mtime_ms, pzxid) = (1, 1, 1, 1, 1);
+        let (version, aversion, owner, cversion, acl) = (0, 0, 0, 0, 5);
+        let name = name.to_owned();
+        Record {
+            index,
+            parent,
+            acl,
+            czxid,
+            mzxid,
+            ctime_ms,
+            mtime_ms,
+            version,
+            aversion,
+            owner,
+            pzxid,
+            cversion,
+            name,
+            data,
+        }
+    }
+
+    fn tree_of(records: impl IntoIterator<Item = Record>) -> Result<Tree, &'static str> {
+        let mut nodes = Nodes::new();
+        nodes.lists.insert(5, vec![Acl::open()]);
+        records.into_iter().try_for_each(|record| nodes.push(record))?;
+        nodes.into_tree()
+    }
+
+    #[test]
+    fn gaps_are_closed_and_parents_may_come_later() {
+        let records = [record(0, None, ""), record(3, Some(9), "child"), record(9, Some(0), "parent")];
+        let tree = tree_of(records).expect("a tree");
+        let child = tree.find("/parent/child").expect("is there");
+        assert_eq!(
+            (tree.len(), tree.nodes.end(), tree.path_of(child.slot)),
+            (3, 3, "/parent/child".to_owned())
+        );
+    }
+
+    #[test]
+    fn what_is_no_tree_is_refused() {
+        let root = || record(0, None, "");
+        let wrong = [
+            (vec![], "nodes: there is no root"),
+            (vec![record(0, Some(0), "a")], "parent or name of a node"),
+            (vec![root(), record(1, None, "")], "parent or name of a node"),
+            (vec![root(), record(1, Some(0), "")], "parent or name of a node"),
+            (vec![root(), record(1, Some(0), "a/b")], "parent or name of a node"),
+            (vec![root(), record(2, Some(0), "a"), record(2, Some(0), "b")], "order of nodes"),
+            (vec![root(), record(1, Some(7), "a")], "parent of a node"),
+            (vec![root(), Record { acl: 4, ..record(1, Some(0), "a") }], "acl of a node"),
+            (vec![root(), record(1, Some(0), "a"), record(2, Some(0), "a")], "name: two children share it"),
+            (
+                vec![root(), record(1, Some(2), "a"), record(2, Some(1), "b")],
+                "parents: they lead round in a circle",
+            ),
+        ];
+        for (records, expected) in wrong {
+            assert_eq!(tree_of(records).err(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn frames_of_another_order_or_version_are_refused() {
+        let refusal = |bytes: &[u8]| State::restore([bytes]).err().map(|error| error.what);
+        assert_eq!(refusal(&[kind::SESSIONS, 0, 0, 0, 1, 0]), Some("order of frames"));
+        assert_eq!(refusal(&[kind::HEADER, 0, 0, 0, 1, 9]), Some("version: it was made by a newer one"));
+        assert_eq!(refusal(&[]), Some("end: it stops too early"));
+    }
+}
