@@ -11,7 +11,7 @@ pub enum Error {
         source: Box<kube::Error>,
     },
     #[error("the ensemble cannot be read: fix the manifest and apply it again")]
-    Invalid(#[source] kube::core::error_boundary::InvalidObject),
+    Invalid(#[source] Box<kube::core::error_boundary::InvalidObject>),
     #[error("{object} still belongs to a deleted ensemble of this name; waiting until it is gone")]
     Predecessor { object: String },
     #[error("secret {secret} has no usable {key}: delete the secret to have it made anew")]

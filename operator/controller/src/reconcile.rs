@@ -53,7 +53,7 @@ pub async fn reconcile(
 ) -> Result<Action, Error> {
     let _duration = context.metrics.reconcile_seconds.start_timer();
     context.metrics.reconciles.inc();
-    let object = object.0.as_ref().map_err(|invalid| Error::Invalid(invalid.clone()))?;
+    let object = object.0.as_ref().map_err(|invalid| Error::Invalid(Box::new(invalid.clone())))?;
     let namespace = object.namespace().unwrap_or_default();
     let api: Api<ZkEnsemble> = Api::namespaced(context.client.clone(), &namespace);
     // Live: a step must not follow from a latch that is older than the one in the cluster.

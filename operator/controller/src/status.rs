@@ -456,3 +456,6 @@ fn parse_or_absent<T: std::str::FromStr>(text: Option<&str>) -> Option<Option<T>
         Some(text) => text.parse().ok().map(Some),
     }
 }
+
+#[cfg(test)]
+mod tests;

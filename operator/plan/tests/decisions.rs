@@ -1,0 +1,341 @@
+//! One situation, one decision: the rules that a reader looks up, each as a row.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use zke_plan::{
+    Budget, Claim, ClaimMark, ClaimRetention, Decision, Desired, Disk, DiskState, EnsembleId, Leader, Member,
+    MemberId, Observed, Operation, OperationKind, Reason, Step, plan,
+};
+
+const OURS: EnsembleId = EnsembleId(0xa);
+const OTHER: EnsembleId = EnsembleId(0xb);
+const FRESH: EnsembleId = EnsembleId(0xf);
+
+/// A situation under construction; it starts as a running ensemble of `members`.
+struct Situation {
+    observed: Observed,
+    desired: Desired,
+    operation: Option<Operation>,
+}
+
+impl Situation {
+    fn running(members: u32) -> Self {
+        let ids: BTreeSet<_> = (0..members).map(member_id).collect();
+        let leader = Leader {
+            member_id: member_id(0),
+            term: 5,
+            config_index: 40,
+            serving: true,
+            members: (0..members).map(|ordinal| (member_id(ordinal), in_sync(ordinal))).collect(),
+            voter_sets: vec![ids.clone()],
+        };
+        let observed = Observed {
+            ensemble_id: Some(OURS),
+            initialized: true,
+            replicas: Some(members),
+            config_index: 40,
+            fresh_ensemble_id: FRESH,
+            stateful_set: Some(members),
+            claims: (0..members).map(|ordinal| (ordinal, claim(ordinal, Some(OURS), true))).collect(),
+            disks: (0..members).map(|ordinal| (ordinal, disk(ordinal, DiskState::Member))).collect(),
+            leader: Some(leader),
+            budget: Budget { min_available: zke_plan::min_available([&ids]), in_force: true },
+        };
+        let desired =
+            Desired { replicas: members, suspend: false, budget: true, when_scaled: ClaimRetention::Retain };
+        Self { observed, desired, operation: None }
+    }
+
+    /// Nothing but a manifest, and perhaps volumes.
+    fn new(replicas: u32) -> Self {
+        let mut situation = Self::running(replicas);
+        situation.observed = Observed {
+            ensemble_id: None,
+            initialized: false,
+            replicas: None,
+            config_index: 0,
+            stateful_set: None,
+            claims: BTreeMap::new(),
+            disks: BTreeMap::new(),
+            leader: None,
+            budget: Budget::default(),
+            ..situation.observed
+        };
+        situation
+    }
+
+    /// A bootstrap whose pods are up, marked, and all blank.
+    fn bootstrapping(seed: Option<MemberId>) -> Self {
+        let mut situation = Self::new(3);
+        situation.observed.ensemble_id = Some(OURS);
+        situation.observed.stateful_set = Some(3);
+        situation.observed.claims =
+            (0..3).map(|ordinal| (ordinal, claim(ordinal, Some(OURS), false))).collect();
+        situation.observed.disks = (0..3).map(|ordinal| (ordinal, disk(ordinal, DiskState::Blank))).collect();
+        situation.operation = Some(Operation { seed, ..operation(OperationKind::Bootstrap, 3) });
+        situation
+    }
+
+    /// Growing from 3 to 5: the newcomers are learners and in sync.
+    fn growing() -> Self {
+        let mut situation = Self::running(5);
+        let voters: BTreeSet<_> = (0..3).map(member_id).collect();
+        situation.observed.replicas = Some(3);
+        situation.leader().voter_sets = vec![voters];
+        situation.observed.budget = Budget { min_available: Some(4), in_force: true };
+        situation.operation = Some(operation(OperationKind::ScaleUp, 5));
+        situation
+    }
+
+    fn leader(&mut self) -> &mut Leader {
+        self.observed.leader.as_mut().expect("every running situation has one")
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
+    #[track_caller]
+    fn decides(&self, expected: Decision) {
+        assert_eq!(plan(&self.observed, &self.desired, self.operation.as_ref()), expected);
+    }
+
+    #[track_caller]
+    fn acts(&self, step: Step) {
+        self.decides(Decision::Act(step));
+    }
+
+    #[track_caller]
+    fn waits(&self, reason: Reason) {
+        self.decides(Decision::Wait(reason));
+    }
+}
+
+fn member_id(ordinal: u32) -> MemberId {
+    MemberId(u64::from(ordinal) + 100)
+}
+
+fn in_sync(ordinal: u32) -> Member {
+    Member { ordinal, in_sync: true }
+}
+
+fn disk(ordinal: u32, state: DiskState) -> Disk {
+    let ensemble_id = (state != DiskState::Blank).then_some(OURS);
+    Disk { state, ensemble_id, member_id: member_id(ordinal) }
+}
+
+fn claim(ordinal: u32, ensemble_id: Option<EnsembleId>, initialized: bool) -> Claim {
+    Claim { uid: format!("uid-{ordinal}"), ensemble_id, initialized }
+}
+
+fn operation(kind: OperationKind, replicas: u32) -> Operation {
+    Operation { kind, replicas, ensemble_id: OURS, seed: None, abandoned: None }
+}
+
+fn ids(ordinals: impl IntoIterator<Item = u32>) -> BTreeSet<MemberId> {
+    ordinals.into_iter().map(member_id).collect()
+}
+
+#[test]
+fn a_running_ensemble_is_left_alone() {
+    for members in [1, 3, 5, 7] {
+        Situation::running(members).decides(Decision::Done);
+    }
+}
+
+#[test]
+fn a_suspended_ensemble_is_left_alone_whatever_it_needs() {
+    Situation::new(3).with(|s| s.desired.suspend = true).waits(Reason::Suspended);
+    Situation::growing().with(|s| s.desired.suspend = true).waits(Reason::Suspended);
+}
+
+#[test]
+fn new_volumes_are_a_new_ensemble_and_kept_ones_the_old() {
+    Situation::new(3)
+        .acts(Step::Begin(Operation { ensemble_id: FRESH, ..operation(OperationKind::Bootstrap, 3) }));
+    // The highest kept volume counts, whatever the spec says and whatever is missing below it.
+    Situation::new(3)
+        .with(|s| s.observed.claims = [(4, claim(4, Some(OURS), true))].into())
+        .acts(Step::Begin(operation(OperationKind::Adopt, 5)));
+    Situation::new(3)
+        .with(|s| {
+            s.observed.claims = [(0, claim(0, Some(OURS), true)), (1, claim(1, Some(OTHER), true))].into();
+        })
+        .waits(Reason::IdentityConflict { ordinal: 1, found: OTHER, expected: None });
+}
+
+#[test]
+fn a_disk_of_another_ensemble_stops_everything() {
+    let foreign = Disk { ensemble_id: Some(OTHER), ..disk(2, DiskState::Member) };
+    Situation::growing()
+        .with(|s| {
+            s.observed.disks.insert(2, foreign);
+        })
+        .waits(Reason::IdentityConflict { ordinal: 2, found: OTHER, expected: Some(OURS) });
+}
+
+#[test]
+fn the_first_voter_is_latched_before_it_is_made() {
+    let seed = member_id(0);
+    let latched = Operation { seed: Some(seed), ..operation(OperationKind::Bootstrap, 3) };
+    Situation::bootstrapping(None).acts(Step::Begin(latched));
+    Situation::bootstrapping(Some(seed)).acts(Step::Bootstrap {
+        ordinal: 0,
+        member_id: seed,
+        ensemble_id: OURS,
+    });
+}
+
+#[test]
+fn another_disk_is_never_founded_under_the_same_id() {
+    let anew =
+        Operation { ensemble_id: FRESH, abandoned: Some(OURS), ..operation(OperationKind::Bootstrap, 3) };
+    Situation::bootstrapping(Some(MemberId(7))).acts(Step::Begin(anew));
+    // Somebody has joined the lost one already.
+    Situation::bootstrapping(Some(MemberId(7)))
+        .with(|s| {
+            s.observed.disks.insert(1, disk(1, DiskState::Joining));
+        })
+        .waits(Reason::SeedLost);
+}
+
+#[test]
+fn nothing_is_founded_while_a_disk_is_silent() {
+    Situation::bootstrapping(Some(member_id(0)))
+        .with(|s| {
+            s.observed.disks.remove(&2);
+        })
+        .waits(Reason::PodsPending { ordinals: vec![2] });
+}
+
+#[test]
+fn empty_disks_of_an_ensemble_that_has_served_are_not_a_new_ensemble() {
+    Situation::bootstrapping(None)
+        .with(|s| {
+            s.operation = Some(operation(OperationKind::Adopt, 3));
+            s.observed.claims.insert(0, claim(0, Some(OURS), true));
+        })
+        .waits(Reason::DataLost);
+}
+
+#[test]
+fn a_newcomer_is_marked_joined_and_added_in_this_order() {
+    let newcomer = |state, mark| {
+        Situation::growing().with(|s| {
+            s.leader().members.remove(&member_id(3));
+            s.observed.disks.insert(3, disk(3, state));
+            s.observed.claims.insert(3, claim(3, mark, false));
+        })
+    };
+    newcomer(DiskState::Blank, None).acts(Step::MarkClaims {
+        claims: vec![ClaimMark { ordinal: 3, uid: "uid-3".to_owned() }],
+        ensemble_id: OURS,
+        initialized: false,
+    });
+    let member_id = member_id(3);
+    newcomer(DiskState::Blank, Some(OURS)).acts(Step::Join { ordinal: 3, member_id, ensemble_id: OURS });
+    newcomer(DiskState::Joining, Some(OURS)).acts(Step::AddLearner {
+        ordinal: 3,
+        member_id,
+        config_index: 40,
+    });
+    newcomer(DiskState::Member, Some(OURS)).waits(Reason::MembershipUnclear { ordinal: 3 });
+    newcomer(DiskState::Retired, Some(OURS)).waits(Reason::DiskRetired { ordinal: 3 });
+    newcomer(DiskState::Corrupt, Some(OURS)).waits(Reason::DiskCorrupt { ordinal: 3 });
+}
+
+#[test]
+fn voters_change_when_all_are_in_sync_and_the_budget_is_in_force() {
+    let change = Step::ChangeVoters { config_index: 40, voters: ids(0..5), retire: BTreeSet::new() };
+    Situation::growing().acts(change);
+    Situation::growing()
+        .with(|s| {
+            s.leader().members.insert(member_id(4), Member { ordinal: 4, in_sync: false });
+        })
+        .waits(Reason::CatchingUp { ordinals: vec![4] });
+    Situation::growing()
+        .with(|s| s.observed.budget.min_available = Some(2))
+        .acts(Step::SetBudget { min_available: Some(4) });
+    Situation::growing().with(|s| s.observed.budget.in_force = false).waits(Reason::BudgetPending);
+}
+
+#[test]
+fn a_dead_follower_of_an_idle_ensemble_is_not_in_sync() {
+    // The leader's figure stays good as long as nobody writes; the member's own silence decides.
+    Situation::running(3)
+        .with(|s| {
+            s.observed.disks.remove(&2);
+            s.desired.replicas = 5;
+        })
+        .waits(Reason::NotInSync { ordinals: vec![2] });
+}
+
+#[test]
+fn a_view_from_before_the_last_change_is_no_view() {
+    Situation::running(3).with(|s| s.observed.config_index = 41).waits(Reason::NoLeader);
+}
+
+#[test]
+fn on_the_way_down_the_leader_moves_first_and_pods_go_last() {
+    let shrinking = || {
+        Situation::running(5).with(|s| {
+            s.operation = Some(operation(OperationKind::ScaleDown, 3));
+            s.desired.replicas = 3;
+            s.observed.budget.min_available = Some(4);
+        })
+    };
+    shrinking()
+        .with(|s| s.leader().member_id = member_id(4))
+        .acts(Step::TransferLeadership { to: member_id(0), term: 5 });
+    shrinking().acts(Step::ChangeVoters { config_index: 40, voters: ids(0..3), retire: ids(3..5) });
+    let retired = || {
+        shrinking().with(|s| {
+            s.observed.leader = Situation::running(3).observed.leader;
+            s.observed.budget.min_available = Some(2);
+        })
+    };
+    retired().acts(Step::SetReplicas { from: Some(5), to: 3 });
+    let gone = |when_scaled| {
+        retired().with(|s| {
+            s.observed.stateful_set = Some(3);
+            s.desired.when_scaled = when_scaled;
+        })
+    };
+    gone(ClaimRetention::Delete).acts(Step::DeleteClaim { ordinal: 3, uid: "uid-3".to_owned() });
+    gone(ClaimRetention::Retain).acts(Step::Finish { replicas: 3, config_index: 40 });
+}
+
+#[test]
+fn a_change_of_mind_half_way_turns_round() {
+    Situation::growing()
+        .with(|s| s.desired.replicas = 3)
+        .acts(Step::Begin(operation(OperationKind::ScaleDown, 3)));
+}
+
+#[test]
+fn a_stateful_set_changed_by_hand_is_put_right_but_members_are_never_taken_away() {
+    Situation::running(3)
+        .with(|s| s.observed.stateful_set = Some(1))
+        .acts(Step::SetReplicas { from: Some(1), to: 3 });
+    Situation::running(3)
+        .with(|s| s.observed.stateful_set = Some(4))
+        .acts(Step::SetReplicas { from: Some(4), to: 3 });
+    // Without a leader's word nobody can say who the fourth is.
+    Situation::running(3)
+        .with(|s| {
+            s.observed.stateful_set = Some(4);
+            s.observed.leader = None;
+        })
+        .waits(Reason::NoLeader);
+}
+
+#[test]
+fn a_lost_disk_is_said_and_changes_nothing() {
+    let replacement = Disk { member_id: MemberId(999), ..disk(1, DiskState::Blank) };
+    Situation::running(3)
+        .with(|s| {
+            s.observed.disks.insert(1, replacement);
+        })
+        .waits(Reason::DiskLost { ordinal: 1 });
+}
