@@ -49,6 +49,16 @@ pub fn metrics(clients: Arc<Clients>) -> Router {
     Router::new().route("/metrics", get(metrics_text)).with_state(clients)
 }
 
+/// Of a process whose disk cannot be read: it lives, since starting again would not help, and is never ready. Goes on
+/// until the process ends.
+pub async fn serve_corrupt(listen: Option<&Listen>, reason: String) {
+    let unready = (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n"));
+    let router =
+        Router::new().route("/livez", get(|| async { "ok\n" })).route("/readyz", get(|| async { unready }));
+    serve(listen, router, &CancellationToken::new()).await;
+    std::future::pending().await
+}
+
 async fn serve(listen: Option<&Listen>, router: Router, stop: &CancellationToken) {
     let Some(listen) = listen else { return };
     match listener::bind(listen).await {

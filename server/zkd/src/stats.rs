@@ -28,10 +28,11 @@ pub struct Stats {
     pub writes: Latency,
 }
 
-impl Stats {
-    pub fn starting_at(started: Instant) -> Self {
+/// Starts now.
+impl Default for Stats {
+    fn default() -> Self {
         Self {
-            started,
+            started: Instant::now(),
             received: Counter::default(),
             sent: Counter::default(),
             bytes_received: Counter::default(),
@@ -45,7 +46,9 @@ impl Stats {
             writes: Latency::default(),
         }
     }
+}
 
+impl Stats {
     pub fn uptime(&self) -> Duration {
         self.started.elapsed()
     }
@@ -186,7 +189,7 @@ mod tests {
 
     #[test]
     fn latencies_of_reads_and_writes_are_summed_up() {
-        let stats = Stats::starting_at(Instant::now());
+        let stats = Stats::default();
         assert_eq!(
             (stats.latency().min_ms(), stats.latency().avg_ms(), stats.latency().max_ms()),
             (0, 0.0, 0)

@@ -16,8 +16,10 @@ const SEGMENT_BYTES: u64 = 1 << 20;
 /// Starts a member on a blank disk and brings it up alone.
 pub async fn standalone(config: &Config, hub: Arc<Hub>) -> Ensemble {
     let session_timeout_ms_min = u64::try_from(config.session_timeout.min_ms).unwrap();
+    let disk = RealDisk::open(&config.data_dir).unwrap();
     let setup = Setup {
-        disk: RealDisk::open(&config.data_dir).unwrap(),
+        log_disk: disk.clone(),
+        disk,
         segment_bytes: SEGMENT_BYTES,
         pod: "server.1".to_owned(),
         joins_by_itself: false,

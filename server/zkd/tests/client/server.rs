@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Router;
 use tempfile::TempDir;
@@ -45,7 +44,7 @@ impl Server {
         let config = Config::load(&arguments).unwrap().config;
         let runtime = Runtime::new().unwrap();
         let (clients, listener, address) = runtime.block_on(async {
-            let stats = Arc::new(Stats::starting_at(Instant::now()));
+            let stats = Arc::new(Stats::default());
             let hub = Arc::new(Hub::new(Arc::clone(&stats)));
             let ensemble = ensemble::standalone(&config, Arc::clone(&hub)).await;
             ensemble.serving().wait_for(|serving| *serving == Serving::Yes).await.unwrap();
