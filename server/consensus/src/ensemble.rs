@@ -51,7 +51,10 @@ pub enum Drivers {
 
 /// Everything that one member is made of.
 pub struct Setup<D: Disk> {
+    /// Holds the identity and snapshots.
     pub disk: D,
+    /// Holds the log; may be the same.
+    pub log_disk: D,
     /// Length of the log's segment files.
     pub segment_bytes: u64,
     /// How others name this member: the pod's name, or `server.N`.
@@ -114,18 +117,18 @@ impl<R: AsyncRuntime> Ensemble<R> {
     /// Opens the disk, loads the newest snapshot and starts the member. On a blank disk it waits to be brought into
     /// an ensemble.
     pub async fn start<D: Disk>(setup: Setup<D>) -> Result<Ensemble<R>, StartError> {
-        let Setup { disk, segment_bytes, drivers, options, .. } = setup;
+        let Setup { disk, log_disk, segment_bytes, drivers, options, .. } = setup;
         let mut identity = Identity::load_or_mint(&disk, || setup.fresh_member_id)?;
         identity.begin_incarnation(&disk)?;
         let must_exist = identity.has_log();
         let origin = Origin { member: identity.member, incarnation: identity.incarnation };
-        let keep_disk = disk.clone();
-        let keep = Box::new(move |identity: &Identity| identity.save(&keep_disk));
+        let identity_disk = disk.clone();
+        let keep = Box::new(move |identity: &Identity| identity.save(&identity_disk));
         let member = Arc::new(Member::new(setup.pod, setup.joins_by_itself, identity, keep));
 
         let snapshot_worker = worker(drivers, "snapshot")?;
         let snapshots =
-            Arc::new(Snapshots::new(SnapshotStore::open(disk.clone(), snapshots::KEEP)?, snapshot_worker));
+            Arc::new(Snapshots::new(SnapshotStore::open(disk, snapshots::KEEP)?, snapshot_worker));
         let loaded = snapshots.load_newest().map_err(StartError::Recovery)?;
         let (state, applied) = loaded.unwrap_or_else(|| (State::new(), Default::default()));
         let proposals = Arc::new(Proposals::new(origin));
@@ -135,7 +138,7 @@ impl<R: AsyncRuntime> Ensemble<R> {
         let network = Network::<R>::new(member.clone(), setup.transport.clone());
         let config = Arc::new(options.raft_config().map_err(|error| StartError::Raft(Box::new(error)))?);
         let log_options = LogOptions { must_exist, segment_bytes, ..LogOptions::new(origin.member) };
-        let (log, recovered) = Log::open(disk, log_options)?;
+        let (log, recovered) = Log::open(log_disk, log_options)?;
         tracing::info!(member = %origin.member, incarnation = origin.incarnation, ?recovered, "opened the log");
         let id = origin.member.0;
         let raft = match drivers {

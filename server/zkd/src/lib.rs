@@ -6,6 +6,7 @@
 //!
 //! Never serves a client outside the ensemble's serving lease, and never blocks the thread that applies the log.
 
+mod admin;
 pub mod barriers;
 pub mod clients;
 pub mod config;
@@ -25,5 +26,6 @@ pub mod reads;
 pub mod requests;
 pub mod shutdown;
 pub mod socket;
+pub mod start;
 pub mod stats;
 pub mod view;

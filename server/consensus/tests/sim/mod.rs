@@ -61,8 +61,7 @@ pub fn run<F: Future<Output = ()> + Send + 'static>(
         world.stop_all().await;
     });
     drop(runtime);
-    let history = std::mem::take(&mut *history.lock());
-    history
+    std::mem::take(&mut *history.lock())
 }
 
 fn openraft_now() -> SimInstant {
@@ -100,6 +99,7 @@ impl World {
                 touched: Mutex::default(),
             });
             let setup = Setup {
+                log_disk: disk.clone(),
                 disk,
                 segment_bytes: SEGMENT_BYTES,
                 pod: address(member).pod,

@@ -1,0 +1,276 @@
+//! From a configuration to a running process, and back: what runs where, and in which order it ends.
+//!
+//! Raft and the streams between members have a runtime of their own, so that no burst of clients delays a heartbeat.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::runtime::{Builder, Runtime};
+use tokio_util::sync::CancellationToken;
+use zke_consensus::clock::SystemClock;
+use zke_consensus::grpc::{self, Credentials, GrpcTransport, PemFiles, Security, SharedTransport};
+use zke_consensus::peer::PeerAddress;
+use zke_consensus::{Drivers, Ensemble, Options, Setup, StartError};
+use zke_storage::{RealDisk, StorageError};
+use zke_tree::EnsembleId;
+
+use crate::admin::{self, Disk};
+use crate::clients::Clients;
+use crate::config::{Config, Ensemble as Members, Loaded, Managed, PeerTls, Role, Server, ServerId};
+use crate::hub::Hub;
+use crate::stats::Stats;
+use crate::{http, listener, shutdown};
+
+/// Heartbeats, votes and the apply of entries need little; two keep one busy thread from delaying the other.
+const RAFT_THREADS: usize = 2;
+/// As ZooKeeper preallocates.
+const LOG_SEGMENT_BYTES: u64 = 64 << 20;
+/// The admin API where there is no operator: whoever may read the data directory may use it.
+const ADMIN_SOCKET: &str = "admin.sock";
+/// Leadership moves within a few milliseconds, or not at all; the process is asked to end meanwhile.
+const HAND_OVER_DEADLINE: Duration = Duration::from_millis(1_500);
+
+/// Runs a server until it is asked to end (`Ok`) or cannot go on.
+pub fn run(loaded: Loaded) -> anyhow::Result<()> {
+    let Loaded { config, warnings } = loaded;
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let raft = runtime("raft", Some(RAFT_THREADS))?;
+    let clients = runtime("clients", None)?;
+    clients.block_on(serve(config, &raft))
+}
+
+fn runtime(name: &str, threads: Option<usize>) -> anyhow::Result<Runtime> {
+    let mut builder = Builder::new_multi_thread();
+    if let Some(threads) = threads {
+        builder.worker_threads(threads);
+    }
+    builder.thread_name(name).enable_all().build().with_context(|| format!("cannot start the {name} runtime"))
+}
+
+async fn serve(config: Config, raft: &Runtime) -> anyhow::Result<()> {
+    let stats = Arc::new(Stats::default());
+    let hub = Arc::new(Hub::new(Arc::clone(&stats)));
+    let members = Membership::of(&config)?;
+    let peers = members.bind().await?;
+    let setup = match open_disks(&config) {
+        Ok((disk, log_disk)) => Ok(setup(&config, &members, disk, log_disk, Arc::clone(&hub))),
+        Err(error) => Err(StartError::Storage(error)),
+    };
+    let started = match setup {
+        Ok(setup) => {
+            let starting = raft.spawn(Ensemble::start(setup));
+            starting.await.context("starting the member failed")?
+        }
+        Err(error) => Err(error),
+    };
+    let ensemble = match started {
+        Ok(ensemble) => ensemble,
+        Err(StartError::Storage(error @ StorageError::Corrupt { .. })) if members.managed().is_some() => {
+            return serve_corrupt(&config, &members, error).await;
+        }
+        Err(error) => return Err(error).context("cannot start this server"),
+    };
+    if let Some(peers) = peers {
+        raft.spawn(grpc::serve(peers, members.security(), ensemble.clone()));
+    }
+    raft.spawn(first_start(ensemble.clone(), members.clone()));
+    let stop = CancellationToken::new();
+    let administration = admin::serve(Disk::Open(ensemble.clone()), members.clone(), config.data_dir.clone());
+    let administration = raft.spawn(administration);
+    let clients = Clients::new(ensemble.clone(), hub, stats, config);
+    let socket = listener::bind(&clients.config.clients).await;
+    let socket = socket.with_context(|| format!("cannot listen for clients on {}", clients.config.clients))?;
+    tracing::info!(address = %clients.config.clients, "waiting for clients");
+    let http = tokio::spawn(http::run(Arc::clone(&clients), stop.clone()));
+    let accepting = tokio::spawn(listener::run(socket, Arc::clone(&clients)));
+    let followed = Arc::clone(&clients);
+    tokio::spawn(async move { followed.run().await });
+
+    let outcome = tokio::select! {
+        signal = shutdown::requested() => {
+            tracing::info!(signal = signal.context("cannot wait for signals")?, "stopping");
+            leave(&ensemble, &clients).await;
+            Ok(())
+        }
+        reason = ensemble.failed() => Err(anyhow::anyhow!("this server cannot go on: {reason}")),
+    };
+    clients.stop.cancel();
+    accepting.await.context("serving clients failed")?;
+    ensemble.shutdown().await;
+    stop.cancel();
+    http.await.context("serving HTTP failed")?;
+    administration.abort();
+    outcome
+}
+
+/// Before the sockets close: leadership moves on while this member still takes part.
+async fn leave(ensemble: &Ensemble, clients: &Clients) {
+    match tokio::time::timeout(HAND_OVER_DEADLINE, ensemble.hand_over()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "leaving without handing leadership over"),
+        Err(_) => tracing::warn!("leaving without handing leadership over: it took too long"),
+    }
+    clients.stop.cancel();
+}
+
+/// Under an operator a corrupt disk must not be restarted again and again: the process says what is wrong and serves
+/// nothing else, until it is replaced.
+async fn serve_corrupt(config: &Config, members: &Membership, error: StorageError) -> anyhow::Result<()> {
+    tracing::error!(%error, "the disk is corrupt: only the admin API is up");
+    let disk = Disk::Corrupt(error.to_string());
+    tokio::select! {
+        signal = shutdown::requested() => signal.map(|_| ()).context("cannot wait for signals"),
+        served = admin::serve(disk, members.clone(), config.data_dir.clone()) => served,
+        () = http::serve_corrupt(config.admin_http.as_ref(), error.to_string()) => bail!("cannot serve probes"),
+    }
+}
+
+fn open_disks(config: &Config) -> Result<(RealDisk, RealDisk), StorageError> {
+    let disk = RealDisk::open(&config.data_dir)?;
+    let log_disk = if config.log_dir == config.data_dir { disk.clone() } else { RealDisk::open(&config.log_dir)? };
+    Ok((disk, log_disk))
+}
+
+fn setup(
+    config: &Config,
+    members: &Membership,
+    disk: RealDisk,
+    log_disk: RealDisk,
+    hub: Arc<Hub>,
+) -> Setup<RealDisk> {
+    let managed = members.managed().is_some();
+    let session_timeout_ms_min = u64::try_from(config.session_timeout.min_ms).expect("bounds are positive");
+    Setup {
+        disk,
+        log_disk,
+        segment_bytes: LOG_SEGMENT_BYTES,
+        pod: members.own_pod(),
+        joins_by_itself: !managed,
+        fresh_member_id: rand::random::<u64>().max(1),
+        options: Options { session_timeout_ms_min, serve_at_once: !managed, ..Options::default() },
+        drivers: Drivers::Threads,
+        transport: Arc::new(SharedTransport(GrpcTransport::new(members.security()))),
+        clock: Arc::new(SystemClock),
+        observer: hub,
+    }
+}
+
+/// Without an operator, brings a blank disk into its ensemble.
+async fn first_start(ensemble: Ensemble, members: Membership) {
+    let (own, others, lowest) = match &members {
+        Membership::Managed(_) => return,
+        Membership::Alone => (String::new(), Vec::new(), true),
+        Membership::Servers { my_id, servers } => {
+            let own = own_server(*my_id, servers).peer.to_string();
+            let others = servers.iter().filter(|server| server.id != *my_id).map(peer_address).collect();
+            (own, others, servers.iter().map(|server| server.id).min() == Some(*my_id))
+        }
+    };
+    let fresh = EnsembleId(rand::random::<u128>().max(1).to_be_bytes());
+    if let Err(error) = ensemble.first_start(fresh, own, others, lowest).await {
+        tracing::error!(error = &error as &dyn std::error::Error, "cannot bring this disk into its ensemble");
+    }
+}
+
+fn own_server(my_id: ServerId, servers: &[Server]) -> &Server {
+    servers.iter().find(|server| server.id == my_id).expect("a configuration names its own server")
+}
+
+fn pod_of(id: ServerId) -> String {
+    format!("server.{id}")
+}
+
+fn peer_address(server: &Server) -> PeerAddress {
+    PeerAddress { pod: pod_of(server.id), address: server.peer.to_string() }
+}
+
+/// With whom this process forms an ensemble, and how they know each other.
+#[derive(Clone)]
+pub(crate) enum Membership {
+    Alone,
+    Servers { my_id: ServerId, servers: Vec<Server> },
+    Managed(Arc<Managed>),
+}
+
+impl Membership {
+    fn of(config: &Config) -> anyhow::Result<Membership> {
+        Ok(match &config.ensemble {
+            Members::Standalone => Membership::Alone,
+            Members::Managed(managed) => Membership::Managed(Arc::new(managed.clone())),
+            Members::ZooCfg { my_id, servers } => {
+                if let Some(observer) = servers.iter().find(|server| server.role == Role::Observer) {
+                    bail!("server.{} is an observer, which is not served yet: remove its line", observer.id);
+                }
+                Membership::Servers { my_id: *my_id, servers: servers.clone() }
+            }
+        })
+    }
+
+    pub(crate) fn managed(&self) -> Option<&Managed> {
+        match self {
+            Membership::Managed(managed) => Some(managed),
+            Membership::Alone | Membership::Servers { .. } => None,
+        }
+    }
+
+    fn own_pod(&self) -> String {
+        match self {
+            Membership::Alone => "server".to_owned(),
+            Membership::Servers { my_id, .. } => pod_of(*my_id),
+            Membership::Managed(managed) => managed.pod.clone(),
+        }
+    }
+
+    /// Where other members are waited for; `None` for a server that is alone.
+    async fn bind(&self) -> anyhow::Result<Option<TcpListener>> {
+        let (host, port) = match self {
+            Membership::Alone => return Ok(None),
+            Membership::Servers { my_id, servers } => {
+                let own = &own_server(*my_id, servers).peer;
+                (Some(own.host.clone()), own.port)
+            }
+            Membership::Managed(managed) => (None, managed.peer_port),
+        };
+        let listen = crate::config::Listen { host, port };
+        let bound = listener::bind(&listen).await.with_context(|| format!("cannot listen for members on {listen}"))?;
+        Ok(Some(bound))
+    }
+
+    fn security(&self) -> Security {
+        match self {
+            Membership::Alone | Membership::Servers { .. } => Security::Plain,
+            Membership::Managed(managed) => Security::Tls(Arc::new(credentials(managed))),
+        }
+    }
+}
+
+/// The certificates of a pod, read from their files each time they are needed.
+pub(crate) fn credentials(managed: &Managed) -> Credentials {
+    let files = managed.tls.clone();
+    Credentials {
+        uri_prefix: format!("zkensemble://{}/{}/", managed.namespace, managed.ensemble),
+        load: Box::new(move || load(&files)),
+    }
+}
+
+fn load(files: &PeerTls) -> io::Result<PemFiles> {
+    let read = |path: &Path| {
+        std::fs::read(path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+    };
+    Ok(PemFiles { ca: read(&files.ca)?, certificate: read(&files.certificate)?, key: read(&files.key)? })
+}
+
+/// The socket of the admin API in a data directory. One that a killed process left behind is in the way; the
+/// directory's lock says that no other process uses it.
+pub(crate) fn admin_socket(data_dir: &Path) -> io::Result<UnixListener> {
+    let path = data_dir.join(ADMIN_SOCKET);
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    UnixListener::bind(&path)
+}
