@@ -166,7 +166,7 @@ impl Cluster {
     /// A program that runs in a node's network and in the cluster's mount and PID namespaces.
     pub fn enter(&self, node: NodeNumber) -> Result<Program> {
         let pid = self.wait_for_first_process()?.to_string();
-        let enter = Program::new("nsenter").args(["--target", &pid, "--mount", "--pid", "--"]);
+        let enter = Program::new("nsenter").args(["--target", &pid, "--mount", "--root", "--pid", "--"]);
         Ok(enter.arg("nsenter").arg(format!("--net={}", node.namespace())).arg("--"))
     }
 
