@@ -138,7 +138,7 @@ fn a_crash_at_any_operation_leaves_whole_snapshots_only() {
     let operations = {
         let disk = SimDisk::new(0);
         let store = SnapshotStore::open(disk.clone(), 2).unwrap();
-        (0..4).for_each(|index| save(&store, index, &content(300_000)).unwrap());
+        (0..4).for_each(|index| save(&store, index, &content(20_000)).unwrap());
         disk.operations()
     };
     assert!(operations > 20);
@@ -149,7 +149,7 @@ fn a_crash_at_any_operation_leaves_whole_snapshots_only() {
             let store = SnapshotStore::open(disk.clone(), 2).unwrap();
             let mut finished = None;
             for index in 0..4 {
-                if save(&store, index, &content(300_000)).is_err() {
+                if save(&store, index, &content(20_000)).is_err() {
                     break;
                 }
                 finished = Some(index);
@@ -159,7 +159,7 @@ fn a_crash_at_any_operation_leaves_whole_snapshots_only() {
             let found = store.list().unwrap();
             let newest = found.first().map(|last| last.index);
             assert!(newest >= finished, "operation {at}: {finished:?} was finished, {found:?} was found");
-            found.iter().for_each(|last| assert_eq!(load(&store, last.index).unwrap(), content(300_000)));
+            found.iter().for_each(|last| assert_eq!(load(&store, last.index).unwrap(), content(20_000)));
             assert_eq!(disk.list().unwrap().len(), found.len(), "something unfinished stayed");
         }
     }

@@ -5,7 +5,7 @@
 //! bytes. It is never kinder than the contract in [`super`]: syncing a file does not save its name, and a failed sync
 //! marks its writes clean without having saved them, as ext4, XFS and Btrfs do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
@@ -107,6 +107,7 @@ impl SimDisk {
         state.boot += 1;
         state.powered = true;
         state.faults.clear();
+        state.forget_nameless();
         SimDisk { state: self.state.clone(), boot: state.boot }
     }
 
@@ -191,12 +192,9 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self) -> io::Result<()> {
         self.change(|state, fault| {
-            let changes = match fault {
-                // Cut off by the power: whatever of them survives, the crash decides.
-                Some(Fault::PowerLoss) => return Ok(()),
-                _ => std::mem::take(&mut state.unsynced_names),
-            };
+            // After a failure the changes stay in the journal: they may be saved by a later sync, or by a crash.
             if fault.is_none() {
+                let changes = std::mem::take(&mut state.unsynced_names);
                 changes.iter().for_each(|change| change.apply(&mut state.durable_names));
             }
             Ok(())
@@ -292,6 +290,21 @@ impl State {
         self.names = self.durable_names.clone();
         for inode in &mut self.inodes {
             inode.lose_power(&mut self.random);
+        }
+    }
+
+    /// No handle is left by which a file without a name could be reached.
+    fn forget_nameless(&mut self) {
+        let created = self.unsynced_names.iter().filter_map(|change| match change {
+            NameChange::Create(_, inode) => Some(inode),
+            _ => None,
+        });
+        let named: BTreeSet<usize> =
+            self.names.values().chain(self.durable_names.values()).chain(created).copied().collect();
+        for (number, inode) in self.inodes.iter_mut().enumerate() {
+            if !named.contains(&number) {
+                *inode = Inode::default();
+            }
         }
     }
 }

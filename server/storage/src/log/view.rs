@@ -267,3 +267,36 @@ impl From<Misfit> for StorageError {
         StorageError::OutOfOrder { what: misfit.to_string() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{Log, LogOptions, Payload};
+    use crate::{Disk, SimDisk};
+
+    #[test]
+    fn a_read_that_was_begun_ends_well_when_its_segments_are_purged_and_used_again() {
+        let entry = |index, fill| Entry {
+            id: LogId { term: 1, index },
+            payload: Payload::Proposal(Bytes::from(vec![fill; 900])),
+        };
+        let disk = SimDisk::new(1);
+        let options =
+            LogOptions { segment_bytes: 4096, tail_cache_bytes: 0, ..LogOptions::new(Default::default()) };
+        let (mut log, _) = Log::open(disk.clone(), options).unwrap();
+        log.append(&(0..10).map(|index| entry(index, b'a')).collect::<Vec<_>>());
+        log.flush().unwrap();
+        let (runs, tail) = log.view.inner.read().plan(0..10, usize::MAX);
+        assert!(runs.len() > 1 && tail.is_empty());
+
+        for index in 10..60 {
+            log.append(&[entry(index, b'b')]);
+            log.purge(LogId { term: 1, index: index - 5 });
+            log.flush().unwrap();
+        }
+        assert!(disk.list().unwrap().contains(&"log.spare".to_owned()), "nothing was used again");
+        let mut entries = Vec::new();
+        runs.iter().for_each(|run| run.read(log.view.salt, &mut entries).unwrap());
+        assert!(entries.iter().eq((0..10).map(|index| entry(index, b'a')).collect::<Vec<_>>().iter()));
+    }
+}

@@ -21,13 +21,13 @@ fn log() -> (SimDisk, State) {
             state.clone()
         };
         let mut state = State::default();
-        for _ in 0..4 {
+        for _ in 0..2 {
             for _ in 0..12 {
                 state = step(Op::Append(vec![random.entry(1, state.last.map_or(0, |last| last.index + 1))]));
             }
             state = step(Op::Purge(state.entries[8].id));
         }
-        for _ in 0..25 {
+        for _ in 0..12 {
             let op = state.random_op(&mut random);
             if !matches!(op, Op::Purge(_)) {
                 state = step(op);
@@ -72,7 +72,7 @@ fn a_flipped_bit_at_any_offset_is_noticed_or_harmless() {
             }
         }
     }
-    assert!(noticed > 5000 && harmless > 0, "{noticed} noticed, {harmless} harmless");
+    assert!(noticed > 3000 && harmless > 0, "{noticed} noticed, {harmless} harmless");
 }
 
 /// The sector in which the log ends is the only one that can be lost unseen: nothing behind it knows of it.
@@ -98,7 +98,7 @@ fn a_sector_that_reads_as_zeros_is_noticed_or_harmless() {
 fn a_missing_segment_is_noticed() {
     let (disk, whole) = log();
     let names = segments(&disk);
-    assert!(names.len() >= 4, "{names:?}");
+    assert!(names.len() >= 3, "{names:?}");
     for name in &names {
         let damaged = disk.fork();
         damaged.remove(name).unwrap();
@@ -113,6 +113,20 @@ fn a_missing_segment_is_noticed() {
     }
     names.iter().for_each(|name| disk.remove(name).unwrap());
     assert!(matches!(open(disk), Err(StorageError::Missing { .. })));
+}
+
+#[test]
+fn entries_lost_with_the_oldest_segment_are_noticed() {
+    let disk = SimDisk::new(1);
+    let (mut log, _) = Log::open(disk.clone(), small()).unwrap();
+    let mut random = Random(1);
+    (0..60).for_each(|index| log.append(&[random.entry(1, index)]));
+    log.flush().unwrap();
+    let disk = disk.kill();
+    let names = segments(&disk);
+    assert!(names.len() > 2);
+    disk.remove(&names[0]).unwrap();
+    assert!(matches!(open(disk), Err(StorageError::Corrupt { file, .. }) if file == names[1]));
 }
 
 #[test]

@@ -118,13 +118,12 @@ fn a_reader_is_right_while_segments_are_purged_and_used_again() {
             let reader = driver.reader();
             scope.spawn(move || {
                 let mut read = 0;
-                while reader.last().is_none_or(|last| last.index + 1 < ENTRIES) {
+                while read == 0 || reader.last().is_none_or(|last| last.index + 1 < ENTRIES) {
                     let first = reader.purged().map_or(0, |purged| purged.index + 1);
                     let entries = reader.entries(first..first + 10 * step, 1 << 20).expect("readable");
                     entries.iter().for_each(|found| assert_eq!(*found, entry(found.id.index)));
                     read += entries.len();
                 }
-                assert!(read > 0);
             });
         }
         for index in 0..ENTRIES {
