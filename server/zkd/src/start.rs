@@ -40,7 +40,10 @@ pub fn run(loaded: Loaded) -> anyhow::Result<()> {
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let raft = runtime("raft", Some(RAFT_THREADS))?;
     let clients = runtime("clients", None)?;
-    clients.block_on(serve(config, &raft))
+    let outcome = clients.block_on(serve(config, &raft));
+    // What it still does, such as streams of peers, ends when the process does.
+    raft.shutdown_background();
+    outcome
 }
 
 fn runtime(name: &str, threads: Option<usize>) -> anyhow::Result<Runtime> {
@@ -55,7 +58,9 @@ async fn serve(config: Config, raft: &Runtime) -> anyhow::Result<()> {
     let stats = Arc::new(Stats::default());
     let hub = Arc::new(Hub::new(Arc::clone(&stats)));
     let members = Membership::of(&config)?;
-    let peers = members.bind().await?;
+    // A socket belongs to the runtime that binds it: heartbeats must not wait for that of the clients, nor end with it.
+    let own = members.clone();
+    let peers = raft.spawn(async move { own.bind().await }).await.context("binding the peer port failed")??;
     let setup = match open_disks(&config) {
         Ok((disk, log_disk)) => Ok(setup(&config, &members, disk, log_disk, Arc::clone(&hub))),
         Err(error) => Err(StartError::Storage(error)),
