@@ -185,43 +185,37 @@ impl<F: DiskFile> Inner<F> {
 
     /// What to read from files, and what follows it from memory.
     fn plan(&self, range: Range<u64>, max_bytes: usize) -> (Vec<Run<F>>, Vec<Entry>) {
+        let (mut runs, mut tail) = (Vec::new(), Vec::new());
         let from = range.start.max(self.index.first_index());
-        let to = range.end.min(self.index.next_index());
-        let (mut runs, mut tail) = (Vec::<Run<F>>::new(), Vec::new());
-        let mut room = max_bytes;
-        let mut first = true;
-        for index in from..to {
-            let cached = index.checked_sub(self.tail_first()).and_then(|at| self.tail.get(at as usize));
-            let bytes = match (cached, self.index.slot(index)) {
-                (Some(entry), _) => cost(entry),
-                (None, Some(Slot::At(position))) => position.bytes as usize,
-                (None, _) => break,
-            };
-            if bytes > room && !first {
-                break;
-            }
-            first = false;
-            room = room.saturating_sub(bytes);
-            match (cached, self.index.slot(index)) {
-                (Some(entry), _) => tail.push(entry.clone()),
-                (None, Some(Slot::At(position))) => self.add_to_runs(&mut runs, index, *position),
-                (None, _) => break,
+        let to = range.end.min(self.index.next_index()).max(from);
+        let tail_first = self.tail_first();
+        let split = tail_first.clamp(from, to);
+        let mut room = Room { bytes: max_bytes, empty: true };
+        for index in from..split {
+            let Some(&Slot::At(position)) = self.index.slot(index) else { return (runs, tail) };
+            if !room.takes(position.bytes as usize) || !self.add_to_runs(&mut runs, index, position) {
+                return (runs, tail);
             }
         }
+        let skipped = (split - tail_first.min(split)) as usize;
+        let cached = self.tail.iter().skip(skipped).take((to - split) as usize);
+        tail.extend(cached.take_while(|entry| room.takes(cost(entry))).cloned());
         (runs, tail)
     }
 
-    fn add_to_runs(&self, runs: &mut Vec<Run<F>>, index: u64, position: Position) {
+    /// `false` when the segment is not there, which ends the plan: no entry is ever left out in the middle.
+    fn add_to_runs(&self, runs: &mut Vec<Run<F>>, index: u64, position: Position) -> bool {
         if let Some(run) = runs.last_mut()
             && run.takes(position)
         {
             run.positions.push(position);
-            return;
+            return true;
         }
         let oldest = self.segments.front().map_or(0, |source| source.number);
-        if let Some(source) = self.segments.get((position.segment - oldest) as usize) {
-            runs.push(Run { source: source.clone(), first_index: index, positions: vec![position] });
-        }
+        let at = position.segment.checked_sub(oldest).map(|at| at as usize);
+        let Some(source) = at.and_then(|at| self.segments.get(at)) else { return false };
+        runs.push(Run { source: source.clone(), first_index: index, positions: vec![position] });
+        true
     }
 }
 
@@ -258,6 +252,21 @@ impl<F: DiskFile> Run<F> {
     }
 }
 
+/// What may still be added to an answer; the first entry always may.
+struct Room {
+    bytes: usize,
+    empty: bool,
+}
+
+impl Room {
+    fn takes(&mut self, bytes: usize) -> bool {
+        let takes = self.empty || bytes <= self.bytes;
+        self.empty = false;
+        self.bytes = self.bytes.saturating_sub(bytes);
+        takes
+    }
+}
+
 fn cost(entry: &Entry) -> usize {
     entry.payload.bytes().len() + ENTRY_BYTES
 }
@@ -274,12 +283,23 @@ mod tests {
     use crate::log::{Log, LogOptions, Payload};
     use crate::{Disk, SimDisk};
 
+    fn entry(index: u64, fill: u8) -> Entry {
+        Entry { id: LogId { term: 1, index }, payload: Payload::Proposal(Bytes::from(vec![fill; 900])) }
+    }
+
+    #[test]
+    fn an_entry_that_was_replaced_while_it_was_written_is_not_taken_for_the_new_one() {
+        let view = View::<crate::disk::SimFile>::new(Index::default(), 0, 0);
+        let old = view.append(&[entry(0, b'a')]).unwrap();
+        view.truncate_after(None).unwrap();
+        view.append(&[entry(0, b'b')]).unwrap();
+        let position = Position { segment: 0, offset: 100, bytes: 1000 };
+        view.publish(&[(old[0].ticket, 0, position)], [].iter());
+        assert_eq!(view.entries(0..1, 0).unwrap(), [entry(0, b'b')]);
+    }
+
     #[test]
     fn a_read_that_was_begun_ends_well_when_its_segments_are_purged_and_used_again() {
-        let entry = |index, fill| Entry {
-            id: LogId { term: 1, index },
-            payload: Payload::Proposal(Bytes::from(vec![fill; 900])),
-        };
         let disk = SimDisk::new(1);
         let options =
             LogOptions { segment_bytes: 4096, tail_cache_bytes: 0, ..LogOptions::new(Default::default()) };

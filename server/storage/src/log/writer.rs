@@ -154,11 +154,16 @@ impl<D: Disk> Writer<D> {
     }
 
     fn write_buffer(&mut self) -> Result<(), StorageError> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
         let segment = self.current();
         let written = segment.file.write_at(self.offset, &self.buffer);
         written.map_err(|e| StorageError::io("write to", &segment::name(segment.first_seq), e))?;
         self.offset += self.buffer.len() as u64;
         self.buffer.clear();
+        // A large entry grew it; nothing says that the next one is as large.
+        self.buffer.shrink_to(BUFFER_BYTES);
         Ok(())
     }
 
