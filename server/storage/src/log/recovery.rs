@@ -23,7 +23,7 @@ pub(super) struct Found<F> {
     pub next_seq: u64,
     /// Where the next record goes in the last segment.
     pub end: u64,
-    /// Leftovers of a flush that never finished were erased from here on.
+    /// Leftovers of a flush that never finished were erased.
     pub torn: Option<Torn>,
 }
 
@@ -55,7 +55,10 @@ pub(super) fn recover<D: Disk>(
         end = replay.segment(&mut segments[at], next)?;
     }
     let Replay { index, next_seq, salt } = replay;
-    let (Some(index), Some(last)) = (index, segments.last()) else { return Ok(None) };
+    let (Some(index), Some(last)) = (index, segments.last()) else {
+        // Never `None`, which would begin a new log over these files.
+        return Err(StorageError::corrupt(&segment::name(next_seq), 0, "no record could be read"));
+    };
     let gap = index.gap();
     if !gap.is_empty() {
         let what = format!("entries {} to {} are in no segment that is left", gap.start, gap.end - 1);
