@@ -99,6 +99,17 @@ impl Raw {
         }
     }
 
+    /// Whether the server has hung up by now; what it said before is gone then.
+    pub fn is_over(&mut self) -> bool {
+        self.stream.set_nonblocking(true).unwrap();
+        let read = self.stream.read(&mut [0; 4_096]);
+        self.stream.set_nonblocking(false).unwrap();
+        match read {
+            Ok(len) => len == 0,
+            Err(error) => error.kind() != ErrorKind::WouldBlock,
+        }
+    }
+
     /// Everything up to the end of the connection.
     pub fn rest(&mut self) -> String {
         let mut text = String::new();
