@@ -13,7 +13,7 @@ use openraft_rt_tokio::TokioRuntime;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 use zke_storage::{
-    Disk, DiskState, Identity, Log, LogInline, LogOptions, LogThread, SnapshotStore, StorageError,
+    Disk, DiskState, Identity, Log, LogId, LogInline, LogOptions, LogThread, SnapshotStore, StorageError,
 };
 use zke_tree::{Command, LogIndex, Origin, State};
 
@@ -32,7 +32,7 @@ use crate::replica::{Observer, Replica};
 use crate::serving::{NotServing, Serving};
 use crate::snapshots::{self, Snapshots};
 use crate::state_machine::StateMachine;
-use crate::types::TypeConfig;
+use crate::types::{RaftLogId, TypeConfig};
 use crate::worker::Worker;
 
 /// How often the serving state is looked at besides the events that change it: the end of a lease is no event.
@@ -140,6 +140,7 @@ impl<R: AsyncRuntime> Ensemble<R> {
         let log_options = LogOptions { must_exist, segment_bytes, ..LogOptions::new(origin.member) };
         let (log, recovered) = Log::open(log_disk, log_options)?;
         tracing::info!(member = %origin.member, incarnation = origin.incarnation, ?recovered, "opened the log");
+        expect_snapshot(recovered.purged, replica.applied().0)?;
         let id = origin.member.0;
         let raft = match drivers {
             Drivers::Threads => {
@@ -307,6 +308,16 @@ impl<R: AsyncRuntime> Inner<R> {
             Err(error) => tracing::error!(%error, "cannot record that this disk was retired"),
         }
     }
+}
+
+/// The log may only have been purged up to what a snapshot holds: else entries in between are lost, and what was
+/// applied from the rest would be a state that never was.
+fn expect_snapshot(purged: Option<LogId>, applied: Option<RaftLogId>) -> Result<(), StorageError> {
+    let Some(purged) = purged else { return Ok(()) };
+    if applied.is_some_and(|applied| applied.index >= purged.index) {
+        return Ok(());
+    }
+    Err(StorageError::Missing { file: format!("the snapshot up to entry {}", purged.index) })
 }
 
 /// Spawns a task that ends by itself, with its stream, its term or the process.

@@ -27,6 +27,8 @@ use crate::{http, listener, shutdown};
 
 /// Heartbeats, votes and the apply of entries need little; two keep one busy thread from delaying the other.
 const RAFT_THREADS: usize = 2;
+/// Name of the threads that serve clients.
+const CLIENTS: &str = "clients";
 /// As ZooKeeper preallocates.
 const LOG_SEGMENT_BYTES: u64 = 64 << 20;
 /// The admin API where there is no operator: whoever may read the data directory may use it.
@@ -36,14 +38,27 @@ const HAND_OVER_DEADLINE: Duration = Duration::from_millis(1_500);
 
 /// Runs a server until it is asked to end (`Ok`) or cannot go on.
 pub fn run(loaded: Loaded) -> anyhow::Result<()> {
+    end_with_any_thread_of_raft();
     let Loaded { config, warnings } = loaded;
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let raft = runtime("raft", Some(RAFT_THREADS))?;
-    let clients = runtime("clients", None)?;
+    let clients = runtime(CLIENTS, None)?;
     let outcome = clients.block_on(serve(config, &raft));
     // What it still does, such as streams of peers, ends when the process does.
     raft.shutdown_background();
     outcome
+}
+
+/// A panic in a client's task ends that client. One in a thread that the log, apply or Raft runs on would leave a
+/// process that looks alive and answers nobody, so it ends the process: the others take over at once.
+fn end_with_any_thread_of_raft() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        if std::thread::current().name() != Some(CLIENTS) {
+            std::process::abort();
+        }
+    }));
 }
 
 fn runtime(name: &str, threads: Option<usize>) -> anyhow::Result<Runtime> {
@@ -60,7 +75,8 @@ async fn serve(config: Config, raft: &Runtime) -> anyhow::Result<()> {
     let members = Membership::of(&config)?;
     // A socket belongs to the runtime that binds it: heartbeats must not wait for that of the clients, nor end with it.
     let own = members.clone();
-    let peers = raft.spawn(async move { own.bind().await }).await.context("binding the peer port failed")??;
+    let peers =
+        raft.spawn(async move { own.bind().await }).await.context("binding the peer port failed")??;
     let setup = match open_disks(&config) {
         Ok((disk, log_disk)) => Ok(setup(&config, &members, disk, log_disk, Arc::clone(&hub))),
         Err(error) => Err(StartError::Storage(error)),
@@ -74,7 +90,7 @@ async fn serve(config: Config, raft: &Runtime) -> anyhow::Result<()> {
     };
     let ensemble = match started {
         Ok(ensemble) => ensemble,
-        Err(StartError::Storage(error @ StorageError::Corrupt { .. })) if members.managed().is_some() => {
+        Err(StartError::Storage(error)) if error.damage().is_some() && members.managed().is_some() => {
             return serve_corrupt(&config, &members, error).await;
         }
         Err(error) => return Err(error).context("cannot start this server"),
@@ -88,7 +104,8 @@ async fn serve(config: Config, raft: &Runtime) -> anyhow::Result<()> {
     let administration = raft.spawn(administration);
     let clients = Clients::new(ensemble.clone(), hub, stats, config);
     let socket = listener::bind(&clients.config.clients).await;
-    let socket = socket.with_context(|| format!("cannot listen for clients on {}", clients.config.clients))?;
+    let socket =
+        socket.with_context(|| format!("cannot listen for clients on {}", clients.config.clients))?;
     tracing::info!(address = %clients.config.clients, "waiting for clients");
     let http = tokio::spawn(http::run(Arc::clone(&clients), stop.clone()));
     let accepting = tokio::spawn(listener::run(socket, Arc::clone(&clients)));
@@ -136,7 +153,8 @@ async fn serve_corrupt(config: &Config, members: &Membership, error: StorageErro
 
 fn open_disks(config: &Config) -> Result<(RealDisk, RealDisk), StorageError> {
     let disk = RealDisk::open(&config.data_dir)?;
-    let log_disk = if config.log_dir == config.data_dir { disk.clone() } else { RealDisk::open(&config.log_dir)? };
+    let log_disk =
+        if config.log_dir == config.data_dir { disk.clone() } else { RealDisk::open(&config.log_dir)? };
     Ok((disk, log_disk))
 }
 
@@ -241,7 +259,9 @@ impl Membership {
             Membership::Managed(managed) => (None, managed.peer_port),
         };
         let listen = crate::config::Listen { host, port };
-        let bound = listener::bind(&listen).await.with_context(|| format!("cannot listen for members on {listen}"))?;
+        let bound = listener::bind(&listen)
+            .await
+            .with_context(|| format!("cannot listen for members on {listen}"))?;
         Ok(Some(bound))
     }
 
@@ -264,7 +284,8 @@ pub(crate) fn credentials(managed: &Managed) -> Credentials {
 
 fn load(files: &PeerTls) -> io::Result<PemFiles> {
     let read = |path: &Path| {
-        std::fs::read(path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+        std::fs::read(path)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
     };
     Ok(PemFiles { ca: read(&files.ca)?, certificate: read(&files.certificate)?, key: read(&files.key)? })
 }
