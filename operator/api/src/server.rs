@@ -65,20 +65,11 @@ pub struct Limits {
     /// Largest request and largest data of a znode (jute.maxbuffer); ZooKeeper's 1 MiB when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_request_bytes: Option<Quantity>,
-
-    /// Requests that a member holds unanswered before it stops reading from its clients (globalOutstandingLimit).
-    #[serde(default = "max_outstanding")]
-    #[schemars(range(min = 1, max = 1_000_000))]
-    pub max_outstanding: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            max_client_connections: max_client_connections(),
-            max_request_bytes: None,
-            max_outstanding: max_outstanding(),
-        }
+        Self { max_client_connections: max_client_connections(), max_request_bytes: None }
     }
 }
 
@@ -141,11 +132,6 @@ const fn tick_time() -> Duration {
 /// ZooKeeper's default.
 const fn max_client_connections() -> u32 {
     60
-}
-
-/// ZooKeeper's default.
-const fn max_outstanding() -> u32 {
-    1_000
 }
 
 fn four_letter_words() -> Vec<FourLetterWord> {

@@ -28,6 +28,8 @@ use crate::{events, secrets, status};
 
 /// Between the steps of an operation: the next look should see what the last step did.
 const AFTER_STEP: Duration = Duration::from_millis(200);
+/// After somebody else wrote first, usually a controller that fills in a status.
+const AFTER_RACE: Duration = Duration::from_millis(500);
 /// While waiting for something that no watch tells, such as a member that catches up.
 const WHILE_WAITING: Duration = Duration::from_secs(2);
 /// With nothing to do: for what changes without an event, such as a certificate's age.
@@ -67,7 +69,7 @@ pub async fn reconcile(
         Ok(action) => Ok(action),
         Err(error) if error.is_transient() => {
             tracing::info!(ensemble = run.ensemble.names.name, error = error.chain(), "looking again");
-            Ok(Action::requeue(WHILE_WAITING))
+            Ok(Action::requeue(AFTER_RACE))
         }
         Err(error) => {
             run.report_failure(&error).await;
@@ -111,7 +113,9 @@ impl Run<'_> {
         let config = zoo_cfg::render(ensemble);
         if !ensemble.spec.suspend {
             apply_passive(client, ensemble, &config).await?;
-            self.apply_template(&config, &look).await?;
+            if !matches!(decision, Decision::Act(Step::SetReplicas { .. })) {
+                self.apply_template(&config, &look).await?;
+            }
         }
         let next = status::next(ensemble, &look, &decision, now);
         match decision {
@@ -129,13 +133,18 @@ impl Run<'_> {
         self.ensemble.spec.replicas.max(operation).max(status.replicas.unwrap_or(0)).max(members)
     }
 
-    /// Keeps the template current. Under OnDelete this moves no pod; the number of pods stays what was seen.
+    /// Keeps the template current. Under OnDelete this moves no pod; the number of pods stays what was seen, and a
+    /// set that changed since then is left alone. (`SetReplicas` brings the template along by itself.)
     async fn apply_template(&self, config: &zoo_cfg::ZooCfg, look: &Look) -> Result<(), Error> {
         let (Some(live), Some(replicas)) = (&look.stateful_set, look.replicas()) else { return Ok(()) };
         let mut set = build::stateful_set::stateful_set(&self.ensemble, config, replicas, Some(live));
         set.metadata.uid = live.uid();
         set.metadata.resource_version = live.resource_version();
-        apply(&self.context.client, &set).await.map(drop)
+        match apply(&self.context.client, &set).await {
+            // Its controller has written a status in between; the next look comes soon enough for a template.
+            Err(error) if error.is_transient() => Ok(()),
+            applied => applied.map(drop),
+        }
     }
 
     async fn take(

@@ -121,11 +121,8 @@ fn container(ensemble: &Ensemble) -> Container {
         env: Some(vec![
             from_field("POD_NAME", "metadata.name"),
             from_field("POD_NAMESPACE", "metadata.namespace"),
-            EnvVar {
-                name: "RUST_LOG".to_owned(),
-                value: Some(format!("{:?}", ensemble.spec.server.logging.level).to_lowercase()),
-                ..EnvVar::default()
-            },
+            variable("RUST_LOG", log_filter(ensemble)),
+            variable("ZKD_LOG", log_format(ensemble)),
         ]),
         ports: Some(
             ports
@@ -283,6 +280,20 @@ fn mount(name: &str, path: &str, read_only: bool) -> VolumeMount {
         read_only: read_only.then_some(true),
         ..VolumeMount::default()
     }
+}
+
+/// The chosen level for our own parts; the libraries below speak up only about what is wrong.
+fn log_filter(ensemble: &Ensemble) -> String {
+    let level = format!("{:?}", ensemble.spec.server.logging.level).to_lowercase();
+    format!("{level},openraft=error,h2=error,hyper=error,tonic=error,rustls=error")
+}
+
+fn log_format(ensemble: &Ensemble) -> String {
+    format!("{:?}", ensemble.spec.server.logging.format).to_lowercase()
+}
+
+fn variable(name: &str, value: String) -> EnvVar {
+    EnvVar { name: name.to_owned(), value: Some(value), ..EnvVar::default() }
 }
 
 fn from_field(name: &str, path: &str) -> EnvVar {

@@ -32,7 +32,6 @@ pub fn render(ensemble: &Ensemble) -> ZooCfg {
         set("maxSessionTimeout", &timeout.as_ms());
     }
     set("maxClientCnxns", &server.limits.max_client_connections);
-    set("globalOutstandingLimit", &server.limits.max_outstanding);
     if let Some(bytes) = server.limits.max_request_bytes.as_ref().and_then(|quantity| quantity.as_u64()) {
         set("jute.maxbuffer", &bytes);
     }
