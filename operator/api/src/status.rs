@@ -29,7 +29,7 @@ pub struct ZkEnsembleStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u32>,
 
-    /// Members that are voters, in sync and accept clients.
+    /// Voters that accept clients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_replicas: Option<u32>,
 

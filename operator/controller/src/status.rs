@@ -277,7 +277,13 @@ impl Report<'_> {
         let serving = self.available(status, initialized);
         let well = self.members.iter().filter(|member| is_ready(member)).count();
         let degraded = initialized && serving && well < status.replicas.unwrap_or(0) as usize;
-        let ready = *self.decision == Decision::Done && serving && !degraded;
+        // After an election the leader measures everybody anew, while each member serves on: that is no news.
+        let settled = match self.decision {
+            Decision::Done => true,
+            Decision::Wait(Reason::CatchingUp { .. }) => status.operation.is_none(),
+            _ => false,
+        };
+        let ready = settled && serving && !degraded;
         self.ready(status, ready);
         self.progress(status, ready);
         if degraded {
@@ -288,7 +294,7 @@ impl Report<'_> {
             condition::clear(&mut status.conditions, condition::DEGRADED);
         }
         self.change_allowed(status, serving);
-        status.phase = Some(phase(status, ready, degraded, initialized).to_owned());
+        status.phase = Some(phase(status, suspended, ready, degraded, initialized).to_owned());
     }
 
     fn available(&self, status: &mut ZkEnsembleStatus, initialized: bool) -> bool {
@@ -317,9 +323,7 @@ impl Report<'_> {
 
     fn ready(&self, status: &mut ZkEnsembleStatus, ready: bool) {
         let (reason, message) = match self.decision {
-            Decision::Done if ready => {
-                ("AsSpecified", "every member is a voter, in sync and accepts clients".to_owned())
-            }
+            _ if ready => ("AsSpecified", "every member is a voter and accepts clients".to_owned()),
             Decision::Done => ("MembersNotReady", "waiting until every member accepts clients".to_owned()),
             Decision::Wait(reason) => (reason.name(), reason.to_string()),
             Decision::Act(_) => match &status.operation {
@@ -394,9 +398,11 @@ impl Report<'_> {
     }
 }
 
-/// A voter, in sync, whose process accepts clients.
+/// A voter whose process accepts clients, by its own word: it knows its lag and its lease better than we do.
 fn is_ready(member: &MemberStatus) -> bool {
-    member.role == MemberRole::Voter && member.state == MemberState::InSync && member.message.is_none()
+    let answers = matches!(member.state, MemberState::InSync | MemberState::CatchingUp);
+    let may_vote = matches!(member.role, MemberRole::Voter | MemberRole::Unknown);
+    may_vote && answers && member.message.is_none()
 }
 
 fn kind_reason(operation: &OperationStatus) -> &'static str {
@@ -420,9 +426,16 @@ fn describe_operation(operation: &OperationStatus) -> String {
     text
 }
 
-fn phase(status: &ZkEnsembleStatus, ready: bool, degraded: bool, initialized: bool) -> &'static str {
+fn phase(
+    status: &ZkEnsembleStatus,
+    suspended: bool,
+    ready: bool,
+    degraded: bool,
+    initialized: bool,
+) -> &'static str {
     let has = |type_| condition::is_true(&status.conditions, type_);
     match &status.operation {
+        _ if suspended => "Suspended",
         _ if has(condition::STALLED) => "Stalled",
         Some(operation) => kind_reason(operation),
         None if ready => "Running",

@@ -193,3 +193,23 @@ fn a_suspended_ensemble_keeps_its_observed_generation() {
     let status = next(&ensemble, &look(&[0, 1, 2]), &Decision::Wait(Reason::Suspended), now());
     assert_eq!(status.observed_generation, None);
 }
+
+#[test]
+fn an_election_takes_nobody_out_of_service() {
+    let mut look = look(&[0, 1, 2]);
+    for progress in look.leader.iter_mut().flat_map(|(_, answer)| &mut answer.progress) {
+        progress.in_sync = false;
+    }
+    let wait = Decision::Wait(Reason::CatchingUp { ordinals: vec![0, 1, 2] });
+    let status = next(&ensemble(), &look, &wait, now());
+    assert_eq!(
+        conditions(&status),
+        [
+            ("Available", "True", "QuorumHealthy"),
+            ("ChangeAllowed", "False", "CatchingUp"),
+            ("Initialized", "True", "Serving"),
+            ("Ready", "True", "AsSpecified"),
+        ]
+    );
+    assert_eq!(status.ready_replicas, Some(3));
+}
