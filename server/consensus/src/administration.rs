@@ -85,9 +85,15 @@ impl<R: AsyncRuntime> Ensemble<R> {
         inner.raft.initialize(voters).await.map_err(failed)
     }
 
-    /// Lets the leader of `ensemble` bring this blank disk in.
+    /// Lets the leader of `ensemble` bring this blank disk in. A retired disk first begins anew: the process restarts
+    /// and the disk is blank then, under another id.
     pub fn join(&self, ensemble: EnsembleId, expect: MemberId) -> Result<(), AdminError> {
         self.inner.expect_member(expect)?;
+        if self.inner.member.is_retired() {
+            self.inner.member.renew().map_err(AdoptError::Storage)?;
+            self.inner.restart.notify_one();
+            return Ok(());
+        }
         self.inner.member.adopt(ensemble, DiskState::Joining)?;
         Ok(())
     }

@@ -111,6 +111,8 @@ pub(crate) struct Inner<R: AsyncRuntime> {
     /// Number of snapshot installs + 1 at the last barrier that was reached; 0 before the first.
     caught_up: AtomicU64,
     stopping: AtomicBool,
+    /// Told once the process has to start anew, on a disk that is another member then.
+    pub(crate) restart: Notify,
 }
 
 impl<R: AsyncRuntime> Ensemble<R> {
@@ -119,6 +121,10 @@ impl<R: AsyncRuntime> Ensemble<R> {
     pub async fn start<D: Disk>(setup: Setup<D>) -> Result<Ensemble<R>, StartError> {
         let Setup { disk, log_disk, segment_bytes, drivers, options, .. } = setup;
         let mut identity = Identity::load_or_mint(&disk, || setup.fresh_member_id)?;
+        if identity.state == DiskState::Renewing {
+            tracing::warn!(member = %identity.member, "setting the data of a retired member aside");
+            identity = identity.renew(&disk, &log_disk, || setup.fresh_member_id)?;
+        }
         identity.begin_incarnation(&disk)?;
         let must_exist = identity.has_log();
         let origin = Origin { member: identity.member, incarnation: identity.incarnation };
@@ -152,6 +158,8 @@ impl<R: AsyncRuntime> Ensemble<R> {
             }
         };
         let raft = raft.map_err(|error| StartError::Raft(Box::new(error)))?;
+        // Nobody answers a retired id, so it must not ask for votes for ever.
+        raft.runtime_config().elect(member.identity().state != DiskState::Retired);
         let (serving, _) = watch::channel(Serving::No(NotServing::CatchingUp));
         let inner = Arc::new(Inner {
             raft,
@@ -170,6 +178,7 @@ impl<R: AsyncRuntime> Ensemble<R> {
             serving,
             caught_up: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
+            restart: Notify::new(),
         });
         detach::<R>(inner.clone().run_leader());
         detach::<R>(inner.clone().run_links());
@@ -253,6 +262,11 @@ impl<R: AsyncRuntime> Ensemble<R> {
         }
     }
 
+    /// Completes when this process has to start anew: its disk was retired and was asked to join again.
+    pub async fn restart_wanted(&self) {
+        self.inner.restart.notified().await;
+    }
+
     /// Stops the member. Clients have to be gone by now.
     pub async fn shutdown(&self) {
         self.inner.stopping.store(true, Ordering::Release);
@@ -300,11 +314,14 @@ impl<R: AsyncRuntime> Inner<R> {
 
     fn notice_retirement(&self) {
         let identity = self.member.identity();
-        if identity.state == DiskState::Retired || !self.replica.state().read().is_retired(identity.member) {
+        if self.member.is_retired() || !self.replica.state().read().is_retired(identity.member) {
             return;
         }
         match self.member.retire() {
-            Ok(()) => tracing::warn!(member = %identity.member, "this disk was retired from its ensemble"),
+            Ok(()) => {
+                self.raft.runtime_config().elect(false);
+                tracing::warn!(member = %identity.member, "this disk was retired from its ensemble");
+            }
             Err(error) => tracing::error!(%error, "cannot record that this disk was retired"),
         }
     }

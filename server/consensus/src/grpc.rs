@@ -139,10 +139,18 @@ impl GrpcTransport {
         let mut request = Request::new(frames);
         request.metadata_mut().insert_bin(HELLO, MetadataValue::from_bytes(&hello.encode()));
         let mut client = PeerClient::new(channel).max_decoding_message_size(FRAME_BYTES_MAX);
-        let answers = client.open(request).await.map_err(io::Error::other)?.into_inner();
+        let answers = client.open(request).await.map_err(refusal)?.into_inner();
         tokio::spawn(pump(answers, received));
         Ok(near)
     }
+}
+
+fn refusal(status: Status) -> io::Error {
+    let kind = match status.code() {
+        tonic::Code::PermissionDenied => io::ErrorKind::PermissionDenied,
+        _ => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, status)
 }
 
 /// Moves frames from the wire into a bounded queue, until either side ends.
@@ -184,7 +192,8 @@ impl Transport for SharedTransport {
                 }
             };
             let opened = transport.open_on(channel, &hello).await;
-            if opened.is_err() {
+            // A member that refuses us is there; only a channel that failed is worth nothing.
+            if opened.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::PermissionDenied) {
                 transport.channels.lock().remove(&key);
             }
             opened

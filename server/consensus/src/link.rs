@@ -25,6 +25,8 @@ use crate::peer::{FrameStream, PeerAddress, StreamKind};
 const RELINK_PAUSE: Duration = Duration::from_millis(2);
 /// Between attempts to open a link to a leader that does not answer.
 const REDIAL_INTERVAL: Duration = Duration::from_millis(25);
+/// ... and to one that refuses this member: it was retired, or the leader has yet to hear of it.
+const REFUSED_INTERVAL: Duration = Duration::from_millis(500);
 /// A dial that takes longer is given up: the leader's heartbeats take the same way and a new leader may exist.
 const DIAL_DEADLINE: Duration = Duration::from_millis(500);
 /// After the leader closed the link, how often and how far apart to ask for an election. Leases still refuse, so
@@ -76,7 +78,7 @@ impl<R: AsyncRuntime> Inner<R> {
     pub(crate) async fn run_links(self: Arc<Self>) {
         let mut touched_in_doubt = Vec::new();
         let mut metrics = self.raft.server_metrics();
-        while !self.is_stopping() {
+        while !self.is_stopping() && !self.member.is_retired() {
             let Some((leader, address)) = self.leader_address() else {
                 if metrics.changed().await.is_err() {
                     return;
@@ -95,6 +97,10 @@ impl<R: AsyncRuntime> Inner<R> {
                         self.hint_election(leader).await;
                     }
                     R::sleep(RELINK_PAUSE).await;
+                }
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    tracing::warn!(%leader, %error, "the leader refuses this member");
+                    R::sleep(REFUSED_INTERVAL).await;
                 }
                 Err(error) => {
                     tracing::debug!(%leader, %error, "no link to the leader yet");

@@ -63,14 +63,25 @@ impl Member {
 
     /// This id was removed from its ensemble for ever; durable on return.
     pub fn retire(&self) -> Result<(), StorageError> {
+        self.turn_into(DiskState::Retired)
+    }
+
+    /// Lets a retired disk begin anew at the next start; durable on return.
+    pub fn renew(&self) -> Result<(), StorageError> {
+        self.turn_into(DiskState::Renewing)
+    }
+
+    fn turn_into(&self, state: DiskState) -> Result<(), StorageError> {
         let mut identity = self.identity.lock();
-        if identity.state == DiskState::Retired {
-            return Ok(());
-        }
-        let retired = Identity { state: DiskState::Retired, ..identity.clone() };
-        (self.keep)(&retired)?;
-        *identity = retired;
+        let changed = Identity { state, ..identity.clone() };
+        (self.keep)(&changed)?;
+        *identity = changed;
         Ok(())
+    }
+
+    /// Whether this member takes no part in its ensemble any more.
+    pub fn is_retired(&self) -> bool {
+        matches!(self.identity.lock().state, DiskState::Retired | DiskState::Renewing)
     }
 
     /// The hello of a stream to `to`.
@@ -165,7 +176,8 @@ fn judge(
     if known.retired {
         return Err(Refusal::Retired);
     }
-    if hello.to != Some(own.member) || own.state == DiskState::Retired {
+    let gone = matches!(own.state, DiskState::Retired | DiskState::Renewing);
+    if hello.to != Some(own.member) || gone {
         return Err(Refusal::NotMe);
     }
     if known.pod.is_some_and(|pod| pod != hello.from_pod) {

@@ -1,7 +1,6 @@
 //! Whether this member may serve clients now, and why not.
 
 use openraft::AsyncRuntime;
-use zke_storage::DiskState;
 
 use crate::ensemble::Inner;
 
@@ -37,7 +36,7 @@ impl<R: AsyncRuntime> Inner<R> {
 
     fn refusal(&self) -> Option<NotServing> {
         let identity = self.member.identity();
-        if identity.state == DiskState::Retired {
+        if self.member.is_retired() {
             return Some(NotServing::Retired);
         }
         if identity.ensemble.is_none() {

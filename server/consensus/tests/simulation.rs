@@ -4,8 +4,10 @@
 
 mod sim;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use zke_consensus::MemberStatus;
 use zke_tree::{Command, WriteOp};
 use zke_wire::{Acl, SessionId};
 
@@ -117,5 +119,44 @@ fn a_silent_session_expires_and_a_touched_one_lives() {
         }
         assert!(world.has_session(0, SESSION));
         assert!(!world.has_session(0, SessionId(0x2222)));
+    });
+}
+
+/// A member leaves for ever; its disk is refused by the others, begins anew under another id, and is a member again.
+#[test]
+fn a_retired_disk_comes_back_as_another_member() {
+    sim::run(11, |world: World| async move {
+        world.start_members(3).await;
+        world.wait_all_serving(Duration::from_secs(10)).await;
+        world.propose_and_wait(0, create_session()).await;
+        world.propose_and_wait(0, create("/before")).await;
+
+        let leader = world.leader().expect("writes were acknowledged, so somebody leads");
+        let victim = (leader + 1) % 3;
+        let admin = world.member(leader);
+        let epoch = admin.take_control().await.expect("this member leads");
+        let retired = world.member(victim).status().identity.member;
+        let (status, ids) = (admin.status(), |status: &MemberStatus| status.voter_sets[0].clone());
+        let remaining: BTreeSet<_> = ids(&status).into_iter().filter(|id| *id != retired).collect();
+        let changed = admin.change_voters(epoch, status.config_index, remaining.clone(), [retired].into());
+        let config_index = changed.await.expect("two of three agree");
+        world.wait_retired(victim, Duration::from_secs(5)).await;
+        let again = admin.add_learner(epoch, config_index, retired, world.node(victim)).await;
+        assert!(again.is_err(), "an id is never used twice");
+
+        let ensemble = status.identity.ensemble.expect("it serves");
+        world.member(victim).join(ensemble, retired).expect("a retired disk may begin anew");
+        world.restart(victim).await;
+        let renewed = world.member(victim).status().identity;
+        assert_ne!(renewed.member, retired);
+        world.member(victim).join(ensemble, renewed.member).expect("it is blank");
+        let added = admin.add_learner(epoch, config_index, renewed.member, world.node(victim)).await;
+        let voters = remaining.into_iter().chain([renewed.member]).collect();
+        let config_index = added.expect("a new id is welcome");
+        admin.change_voters(epoch, config_index, voters, BTreeSet::new()).await.expect("all agree");
+        world.wait_all_serving(Duration::from_secs(10)).await;
+        world.propose_and_wait(victim, create("/after")).await;
+        world.wait_equal(Duration::from_secs(5)).await;
+        assert!(world.exists(victim, "/before"));
     });
 }

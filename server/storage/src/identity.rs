@@ -36,6 +36,8 @@ pub enum DiskState {
     Member,
     /// Removed from its ensemble for good: its id is not used again.
     Retired,
+    /// Retired, and asked to begin anew: at its next start it becomes blank under another id.
+    Renewing,
 }
 
 impl Identity {
@@ -108,13 +110,13 @@ impl DiskState {
             DiskState::Joining => 1,
             DiskState::Member => 2,
             DiskState::Retired => 3,
+            DiskState::Renewing => 4,
         }
     }
 
     fn from_code(code: u8) -> Option<DiskState> {
-        [DiskState::Blank, DiskState::Joining, DiskState::Member, DiskState::Retired]
-            .into_iter()
-            .find(|state| state.code() == code)
+        use DiskState::{Blank, Joining, Member, Renewing, Retired};
+        [Blank, Joining, Member, Retired, Renewing].into_iter().find(|state| state.code() == code)
     }
 }
 

@@ -18,6 +18,7 @@ pub mod disk;
 mod error;
 pub mod identity;
 pub mod log;
+mod renewal;
 pub mod snapshot;
 
 pub use disk::{Disk, DiskFile, RealDisk, SimDisk};

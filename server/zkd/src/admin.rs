@@ -35,7 +35,10 @@ pub(crate) async fn serve(disk: Disk, members: Membership, data_dir: PathBuf) ->
         let socket = start::admin_socket(&data_dir).context("cannot listen on the admin socket")?;
         let service = AdminServer::new(Service { disk, config_hash: String::new(), operator_uri: None });
         let server = Server::builder().add_service(service);
-        return server.serve_with_incoming(UnixListenerStream::new(socket)).await.context("serving the admin API");
+        return server
+            .serve_with_incoming(UnixListenerStream::new(socket))
+            .await
+            .context("serving the admin API");
     };
     let credentials = start::credentials(managed);
     let service = AdminServer::new(Service {
@@ -44,7 +47,9 @@ pub(crate) async fn serve(disk: Disk, members: Membership, data_dir: PathBuf) ->
         operator_uri: Some(format!("{}operator", credentials.uri_prefix)),
     });
     let listen = Listen { host: None, port: managed.admin_port };
-    let socket = listener::bind(&listen).await.with_context(|| format!("cannot listen for the operator on {listen}"))?;
+    let socket = listener::bind(&listen)
+        .await
+        .with_context(|| format!("cannot listen for the operator on {listen}"))?;
     let incoming = tls_incoming(socket, move || credentials.server());
     let server = Server::builder().tcp_nodelay(true).add_service(service);
     server.serve_with_incoming(ReceiverStream::new(incoming)).await.context("serving the admin API")
@@ -72,7 +77,9 @@ impl Service {
         self.allow(request)?;
         match &self.disk {
             Disk::Open(ensemble) => Ok(ensemble),
-            Disk::Corrupt(detail) => Err(Status::failed_precondition(format!("the disk is corrupt: {detail}"))),
+            Disk::Corrupt(detail) => {
+                Err(Status::failed_precondition(format!("the disk is corrupt: {detail}")))
+            }
         }
     }
 
@@ -88,7 +95,8 @@ impl Service {
             pod: node.pod.clone(),
             peer_address: node.address.clone(),
         };
-        let voter_set = |set: &Vec<MemberId>| api::VoterSet { member_ids: set.iter().map(|id| id.0).collect() };
+        let voter_set =
+            |set: &Vec<MemberId>| api::VoterSet { member_ids: set.iter().map(|id| id.0).collect() };
         api::StatusResponse {
             disk_state: disk_state.into(),
             disk_detail: String::new(),
@@ -120,7 +128,7 @@ impl Service {
 fn disk_state(status: &MemberStatus) -> api::DiskState {
     let named = status.members.contains_key(&status.identity.member);
     match status.identity.state {
-        DiskState::Retired => api::DiskState::Retired,
+        DiskState::Retired | DiskState::Renewing => api::DiskState::Retired,
         _ if status.identity.ensemble.is_none() => api::DiskState::Blank,
         _ if named => api::DiskState::Member,
         DiskState::Member if status.members.is_empty() => api::DiskState::Blank,
@@ -235,7 +243,8 @@ impl Admin for Service {
         let learner = asked.member.as_ref().ok_or_else(|| Status::invalid_argument("no member is named"))?;
         let node = PeerNode { pod: learner.pod.clone(), address: learner.peer_address.clone() };
         let expect = LogIndex(asked.expect_config_index);
-        let added = ensemble.add_learner(asked.control_epoch, expect, MemberId(learner.member_id), node).await;
+        let added =
+            ensemble.add_learner(asked.control_epoch, expect, MemberId(learner.member_id), node).await;
         let config_index = added.map_err(refused)?.0;
         Ok(Response::new(api::MembershipResponse { config_index }))
     }

@@ -1,8 +1,14 @@
 //! The server binary.
 
+use std::env;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use anyhow::Context as _;
 use clap::Parser as _;
 use zkd::config::{Arguments, Config};
-use zkd::{logging, start};
+use zkd::logging;
+use zkd::start::{self, Ended};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -10,5 +16,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     logging::init();
-    start::run(Config::load(&arguments)?)
+    match start::run(Config::load(&arguments)?)? {
+        Ended::Stopped => Ok(()),
+        Ended::Restart => restart(),
+    }
+}
+
+/// The same program in the same process, with nothing left of this run. Returns only on failure.
+fn restart() -> anyhow::Result<()> {
+    let program = env::current_exe().context("cannot find this program to start it again")?;
+    Err(Command::new(program).args(env::args_os().skip(1)).exec()).context("cannot start this program again")
 }

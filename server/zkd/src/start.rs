@@ -36,8 +36,17 @@ const ADMIN_SOCKET: &str = "admin.sock";
 /// Leadership moves within a few milliseconds, or not at all; the process is asked to end meanwhile.
 const HAND_OVER_DEADLINE: Duration = Duration::from_millis(1_500);
 
-/// Runs a server until it is asked to end (`Ok`) or cannot go on.
-pub fn run(loaded: Loaded) -> anyhow::Result<()> {
+/// How a server ended that could have gone on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was asked to.
+    Stopped,
+    /// It has to start anew, on a disk that is another member then.
+    Restart,
+}
+
+/// Runs a server until it is asked to end, or cannot go on.
+pub fn run(loaded: Loaded) -> anyhow::Result<Ended> {
     end_with_any_thread_of_raft();
     let Loaded { config, warnings } = loaded;
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
@@ -69,7 +78,7 @@ fn runtime(name: &str, threads: Option<usize>) -> anyhow::Result<Runtime> {
     builder.thread_name(name).enable_all().build().with_context(|| format!("cannot start the {name} runtime"))
 }
 
-async fn serve(config: Config, raft: &Runtime) -> anyhow::Result<()> {
+async fn serve(config: Config, raft: &Runtime) -> anyhow::Result<Ended> {
     let stats = Arc::new(Stats::default());
     let hub = Arc::new(Hub::new(Arc::clone(&stats)));
     let members = Membership::of(&config)?;
@@ -91,7 +100,7 @@ async fn serve(config: Config, raft: &Runtime) -> anyhow::Result<()> {
     let ensemble = match started {
         Ok(ensemble) => ensemble,
         Err(StartError::Storage(error)) if error.damage().is_some() && members.managed().is_some() => {
-            return serve_corrupt(&config, &members, error).await;
+            return serve_corrupt(&config, &members, error).await.map(|()| Ended::Stopped);
         }
         Err(error) => return Err(error).context("cannot start this server"),
     };
@@ -116,8 +125,9 @@ async fn serve(config: Config, raft: &Runtime) -> anyhow::Result<()> {
         signal = shutdown::requested() => {
             tracing::info!(signal = signal.context("cannot wait for signals")?, "stopping");
             leave(&ensemble, &clients).await;
-            Ok(())
+            Ok(Ended::Stopped)
         }
+        () = ensemble.restart_wanted() => Ok(Ended::Restart),
         reason = ensemble.failed() => Err(anyhow::anyhow!("this server cannot go on: {reason}")),
     };
     clients.stop.cancel();

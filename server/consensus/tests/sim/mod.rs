@@ -10,8 +10,8 @@ use openraft_rt_sim::{SimInstant, SimRuntime};
 use parking_lot::Mutex;
 use zke_consensus::clock::RuntimeClock;
 use zke_consensus::peer::PeerAddress;
-use zke_consensus::{AsyncRuntime, Drivers, Ensemble, Observer, Options, Role, Serving, Setup};
-use zke_storage::SimDisk;
+use zke_consensus::{AsyncRuntime, Drivers, Ensemble, Observer, Options, PeerNode, Role, Serving, Setup};
+use zke_storage::{DiskState, SimDisk};
 use zke_tree::{Applied, Command, EnsembleId, LogIndex, State};
 use zke_wire::SessionId;
 
@@ -31,6 +31,7 @@ struct Inner {
     seed: u64,
     network: SimNetwork,
     disks: Mutex<Vec<SimDisk>>,
+    minted: Mutex<u64>,
     members: Mutex<Vec<Member>>,
     observers: Mutex<Vec<Arc<Recorder>>>,
     history: Arc<Mutex<Vec<String>>>,
@@ -51,6 +52,7 @@ pub fn run<F: Future<Output = ()> + Send + 'static>(
                 seed,
                 network: SimNetwork::new(seed),
                 disks: Mutex::default(),
+                minted: Mutex::default(),
                 members: Mutex::default(),
                 observers: Mutex::default(),
                 history: recorded,
@@ -68,7 +70,7 @@ fn openraft_now() -> SimInstant {
     <SimInstant as zke_consensus::clock::Instant>::now()
 }
 
-fn address(member: usize) -> PeerAddress {
+pub fn address(member: usize) -> PeerAddress {
     PeerAddress { pod: format!("server.{member}"), address: format!("member-{member}:2888") }
 }
 
@@ -92,30 +94,52 @@ impl World {
     async fn start_all(&self) {
         let disks = self.inner.disks.lock().clone();
         for (member, disk) in disks.into_iter().enumerate() {
-            let recorder = Arc::new(Recorder {
-                member,
-                start: self.inner.start,
-                history: self.inner.history.clone(),
-                touched: Mutex::default(),
-            });
-            let setup = Setup {
-                log_disk: disk.clone(),
-                disk,
-                segment_bytes: SEGMENT_BYTES,
-                pod: address(member).pod,
-                joins_by_itself: true,
-                fresh_member_id: self.inner.seed.wrapping_mul(31) + member as u64 + 1,
-                options: Options { serve_at_once: true, ..Options::default() },
-                drivers: Drivers::Inline,
-                transport: Arc::new(SimTransport::new(self.inner.network.clone(), member)),
-                clock: Arc::new(RuntimeClock::<SimRuntime>::starting_now()),
-                observer: recorder.clone(),
-            };
-            let ensemble = Ensemble::<SimRuntime>::start(setup).await.expect("a simulated disk opens");
-            self.inner.network.listen(&address(member).address, member, ensemble.clone());
+            let (ensemble, recorder) = self.start(member, disk).await;
             self.inner.members.lock().push(ensemble);
             self.inner.observers.lock().push(recorder);
         }
+    }
+
+    async fn start(&self, member: usize, disk: SimDisk) -> (Member, Arc<Recorder>) {
+        let recorder = Arc::new(Recorder {
+            member,
+            start: self.inner.start,
+            history: self.inner.history.clone(),
+            touched: Mutex::default(),
+        });
+        let setup = Setup {
+            log_disk: disk.clone(),
+            disk,
+            segment_bytes: SEGMENT_BYTES,
+            pod: address(member).pod,
+            joins_by_itself: true,
+            fresh_member_id: self.fresh_member_id(),
+            options: Options { serve_at_once: true, ..Options::default() },
+            drivers: Drivers::Inline,
+            transport: Arc::new(SimTransport::new(self.inner.network.clone(), member)),
+            clock: Arc::new(RuntimeClock::<SimRuntime>::starting_now()),
+            observer: recorder.clone(),
+        };
+        let ensemble = Ensemble::<SimRuntime>::start(setup).await.expect("a simulated disk opens");
+        self.inner.network.listen(&address(member).address, member, ensemble.clone());
+        (ensemble, recorder)
+    }
+
+    fn fresh_member_id(&self) -> u64 {
+        let mut minted = self.inner.minted.lock();
+        *minted += 1;
+        self.inner.seed.wrapping_mul(31) + *minted
+    }
+
+    /// Ends one process in order and starts it again on its disk.
+    pub async fn restart(&self, member: usize) {
+        self.member(member).shutdown().await;
+        let disk = self.inner.disks.lock()[member].kill();
+        self.inner.disks.lock()[member] = disk.clone();
+        let (ensemble, recorder) = self.start(member, disk).await;
+        self.inner.members.lock()[member] = ensemble;
+        self.inner.observers.lock()[member] = recorder;
+        self.record(&format!("member {member} restarted"));
     }
 
     async fn stop_all(&self) {
@@ -140,7 +164,8 @@ impl World {
         self.start_all().await;
     }
 
-    fn member(&self, member: usize) -> Member {
+    /// The handle of one member, for administration.
+    pub fn member(&self, member: usize) -> Member {
         self.inner.members.lock()[member].clone()
     }
 
@@ -169,6 +194,18 @@ impl World {
     pub async fn wait_all_serving(&self, deadline: Duration) {
         let members = self.members();
         self.wait_until("all serve", deadline, || (0..members.len()).all(|member| self.serves(member))).await;
+    }
+
+    pub async fn wait_retired(&self, member: usize, deadline: Duration) {
+        let ensemble = self.member(member);
+        let retired = || ensemble.status().identity.state == DiskState::Retired;
+        self.wait_until(&format!("member {member} knows that it is retired"), deadline, retired).await;
+    }
+
+    /// How the others reach a member.
+    pub fn node(&self, member: usize) -> PeerNode {
+        let PeerAddress { pod, address } = address(member);
+        PeerNode { pod, address }
     }
 
     pub async fn wait_equal(&self, deadline: Duration) {
