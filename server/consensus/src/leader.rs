@@ -72,7 +72,8 @@ impl<R: AsyncRuntime> Leading<R> {
 impl<R: AsyncRuntime> Inner<R> {
     /// Runs for the life of the process: takes up the duties of each term that this member leads.
     pub(crate) async fn run_leader(self: Arc<Self>) {
-        let mut metrics = self.raft.server_metrics();
+        // Not the server metrics: they change first, when what `is_leader` looks at may still be the state before.
+        let mut metrics = self.raft.metrics();
         while !self.is_stopping() {
             if self.raft.is_leader()
                 && let Some(term) = self.wait_own_blank().await
