@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::decide::{raise, scale};
+use crate::decide::raise;
 use crate::{
     Claim, ClaimMark, ClaimRetention, Decision, Desired, Disk, DiskState, Leader, MemberId, Observed,
     Operation, OperationKind, Reason, Step, min_available,
@@ -95,19 +95,31 @@ pub(crate) fn converge(
     leader: &Leader,
 ) -> Decision {
     raise(observed, operation.replicas)
-        .or_else(|| bring_in(observed, desired, operation, leader))
+        .or_else(|| see_off(observed, leader))
+        .or_else(|| bring_in(observed, operation, leader))
         .or_else(|| change_voters(observed, desired, operation, leader))
         .or_else(|| take_away(observed, desired, operation))
         .unwrap_or_else(|| finish(observed, operation, leader))
 }
 
+/// Nobody in the membership who was retired from it: a leader that stopped in the middle leaves such learners behind,
+/// and under this id they can never come back.
+fn see_off(observed: &Observed, leader: &Leader) -> Option<Decision> {
+    let [voters] = leader.voter_sets.as_slice() else { return None };
+    let says_retired = |id, disk: &Disk| disk.member_id == id && disk.state == DiskState::Retired;
+    let members = leader.members.iter().filter(|(id, _)| !voters.contains(id));
+    let retire: BTreeSet<_> = members
+        .filter(|(id, member)| {
+            observed.disks.get(&member.ordinal).is_some_and(|disk| says_retired(**id, disk))
+        })
+        .map(|(id, _)| *id)
+        .collect();
+    let (config_index, voters) = (leader.config_index, voters.clone());
+    (!retire.is_empty()).then_some(Decision::Act(Step::ChangeVoters { config_index, voters, retire }))
+}
+
 /// Every ordinal in range a member of the ensemble, voter or learner.
-fn bring_in(
-    observed: &Observed,
-    desired: &Desired,
-    operation: &Operation,
-    leader: &Leader,
-) -> Option<Decision> {
+fn bring_in(observed: &Observed, operation: &Operation, leader: &Leader) -> Option<Decision> {
     let silent = observed.silent(operation.replicas);
     let newcomer = (0..operation.replicas)
         .filter(|ordinal| leader.member_at(*ordinal).is_none())
@@ -116,21 +128,18 @@ fn bring_in(
         return (!silent.is_empty()).then_some(Decision::Wait(Reason::PodsPending { ordinals: silent }));
     };
     let (member_id, ensemble_id) = (disk.member_id, operation.ensemble_id);
+    if leader.names(member_id) {
+        return Some(Decision::Wait(Reason::MembershipUnclear { ordinal }));
+    }
     Some(match disk.state {
-        DiskState::Blank => mark_claims(observed, operation).unwrap_or(Decision::Act(Step::Join {
-            ordinal,
-            member_id,
-            ensemble_id,
-        })),
+        // A retired disk becomes a blank one by it, under a new id. The leader's word that the old one is out is what
+        // makes that safe: without a leader it might be the last copy.
+        DiskState::Blank | DiskState::Retired => mark_claims(observed, operation)
+            .unwrap_or(Decision::Act(Step::Join { ordinal, member_id, ensemble_id })),
         DiskState::Joining => {
             Decision::Act(Step::AddLearner { ordinal, member_id, config_index: leader.config_index })
         }
         DiskState::Member => Decision::Wait(Reason::MembershipUnclear { ordinal }),
-        // Left by a change of mind: where claims need not be kept, finishing the way down makes room for a new disk.
-        DiskState::Retired if desired.when_scaled == ClaimRetention::Delete && leader.serving => {
-            scale(leader, leader.voting_replicas(), ensemble_id)
-        }
-        DiskState::Retired => Decision::Wait(Reason::DiskRetired { ordinal }),
         DiskState::Corrupt => Decision::Wait(Reason::DiskCorrupt { ordinal }),
     })
 }

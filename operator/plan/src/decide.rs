@@ -149,7 +149,7 @@ pub(crate) fn raise(observed: &Observed, replicas: u32) -> Option<Decision> {
     (from.unwrap_or(0) < replicas).then_some(Decision::Act(Step::SetReplicas { from, to: replicas }))
 }
 
-pub(crate) fn scale(leader: &Leader, replicas: u32, ensemble_id: EnsembleId) -> Decision {
+fn scale(leader: &Leader, replicas: u32, ensemble_id: EnsembleId) -> Decision {
     // With as many members as voters there is only something to take away: learners or pods of a cancelled growth.
     let kind =
         if replicas > leader.voting_replicas() { OperationKind::ScaleUp } else { OperationKind::ScaleDown };

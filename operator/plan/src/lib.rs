@@ -8,6 +8,7 @@
 //! - voters change only through Raft, compared with the membership that was seen (I4), and only to disks that
 //!   are in sync; a pod is taken away only when its disk is proven to be outside the membership (I3);
 //! - a member id is only ever used for the disk that minted it (I5);
+//! - a retired disk is put to use again, under a new id, only when the leader's membership does not name its old one;
 //! - a claim is deleted only when the spec says so and its disk is out of the committed membership (I7);
 //! - what it does not know it does not guess: uncertainty is a [`Reason`] to wait (I9).
 //!

@@ -51,6 +51,7 @@ pub enum DiskState {
     Blank,
     Joining,
     Member,
+    /// Its member id was removed from the ensemble for ever; joined again, it becomes a blank disk with another id.
     Retired,
     Corrupt,
 }
@@ -125,6 +126,11 @@ impl Leader {
     /// The member whose pod has this ordinal.
     pub fn member_at(&self, ordinal: u32) -> Option<MemberId> {
         self.members.iter().find(|(_, member)| member.ordinal == ordinal).map(|(id, _)| *id)
+    }
+
+    /// The membership knows this id, in whatever role and under whatever pod.
+    pub(crate) fn names(&self, id: MemberId) -> bool {
+        self.members.contains_key(&id) || self.is_voter(id)
     }
 
     pub fn is_voter(&self, id: MemberId) -> bool {

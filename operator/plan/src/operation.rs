@@ -60,7 +60,8 @@ pub enum Step {
         member_id: MemberId,
         ensemble_id: EnsembleId,
     },
-    /// Let the ensemble bring this blank disk in.
+    /// Let the ensemble bring this blank disk in. A retired one sets its old data aside and comes back blank, under
+    /// another member id, to be joined once more.
     Join {
         ordinal: u32,
         member_id: MemberId,

@@ -19,7 +19,7 @@ pub enum Reason {
     NotInSync { ordinals: Vec<u32> },
     /// The PodDisruptionBudget's controller has not yet seen its new value.
     BudgetPending,
-    /// This disk says that it is a member, the leader's membership does not.
+    /// This disk and the leader's membership do not agree on whether it is a member.
     MembershipUnclear { ordinal: u32 },
     /// A disk or claim belongs to another ensemble.
     IdentityConflict { ordinal: u32, found: EnsembleId, expected: Option<EnsembleId> },
@@ -29,7 +29,7 @@ pub enum Reason {
     DataLost,
     /// The member's place is taken by another disk.
     DiskLost { ordinal: u32 },
-    /// The disk was removed from the ensemble earlier and can never come back under its id.
+    /// The disk was removed from the ensemble earlier, and the ensemble is not there to take it in anew.
     DiskRetired { ordinal: u32 },
     /// The disk cannot be read.
     DiskCorrupt { ordinal: u32 },
@@ -81,7 +81,10 @@ impl fmt::Display for Reason {
             }
             Self::BudgetPending => formatter.write_str("waiting for the PodDisruptionBudget to take effect"),
             Self::MembershipUnclear { ordinal } => {
-                write!(formatter, "member {ordinal} says it belongs to the membership, the leader does not: waiting")
+                write!(
+                    formatter,
+                    "volume {ordinal} and the leader do not agree on whether it is a member: waiting"
+                )
             }
             Self::IdentityConflict { ordinal, found, expected } => {
                 write!(formatter, "volume {ordinal} belongs to ensemble {found}")?;
@@ -103,7 +106,7 @@ impl fmt::Display for Reason {
             ),
             Self::DiskRetired { ordinal } => write!(
                 formatter,
-                "volume {ordinal} was retired when the ensemble was scaled down: delete its claim and pod so that the member can start empty"
+                "volume {ordinal} was retired when the ensemble was scaled down, and no volume of a present member is there to take it in anew: restore the lost volumes, or delete the claims to start empty"
             ),
             Self::DiskCorrupt { ordinal } => {
                 write!(formatter, "volume {ordinal} cannot be read: its pod's log names file and offset")

@@ -241,8 +241,32 @@ fn a_newcomer_is_marked_joined_and_added_in_this_order() {
         config_index: 40,
     });
     newcomer(DiskState::Member, Some(OURS)).waits(Reason::MembershipUnclear { ordinal: 3 });
-    newcomer(DiskState::Retired, Some(OURS)).waits(Reason::DiskRetired { ordinal: 3 });
     newcomer(DiskState::Corrupt, Some(OURS)).waits(Reason::DiskCorrupt { ordinal: 3 });
+    // Retired in earlier times: joining makes it blank, under another id, and then it goes the same way.
+    newcomer(DiskState::Retired, Some(OURS)).acts(Step::Join { ordinal: 3, member_id, ensemble_id: OURS });
+}
+
+#[test]
+fn a_retired_disk_is_used_again_only_on_the_word_of_a_leader_that_does_not_name_it() {
+    let retired = disk(3, DiskState::Retired);
+    // Learner 3 was retired, and the leader stopped before it left.
+    let half_gone = Situation::growing().with(|s| {
+        s.observed.disks.insert(3, retired);
+    });
+    half_gone.acts(Step::ChangeVoters { config_index: 40, voters: ids(0..3), retire: ids([3]) });
+    // The volume came up under another pod.
+    half_gone
+        .with(|s| {
+            s.leader().members.insert(member_id(3), in_sync(6));
+        })
+        .waits(Reason::MembershipUnclear { ordinal: 3 });
+    // The member that was left is gone, and this may be the best copy there is.
+    Situation::bootstrapping(None)
+        .with(|s| {
+            s.operation = Some(operation(OperationKind::Adopt, 3));
+            s.observed.disks.insert(1, disk(1, DiskState::Retired));
+        })
+        .waits(Reason::DiskRetired { ordinal: 1 });
 }
 
 #[test]

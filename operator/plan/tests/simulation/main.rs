@@ -11,7 +11,7 @@ mod world;
 use operator::reconcile;
 use random::Random;
 use world::World;
-use zke_plan::{ClaimRetention, Decision, Reason};
+use zke_plan::{ClaimRetention, Decision};
 
 /// Enough to go through several scalings; a run that needs more is stuck.
 const ROUNDS_WITH_FAULTS: u32 = 300;
@@ -52,8 +52,8 @@ fn every_world_ends_ready_and_breaks_no_invariant() {
     // About five seconds; ZKE_SEEDS=4000 has passed as well.
     let seeds: u64 = std::env::var("ZKE_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(500);
     let ready = (0..seeds).filter(|seed| run(*seed).is_ready()).count();
-    // The others lost a volume or keep retired ones, which needs somebody; they must stay the exception.
-    assert!(ready * 10 >= seeds as usize * 7, "only {ready} of {seeds} runs ended ready");
+    // The others lost a volume, which needs somebody; they must stay the exception.
+    assert!(ready * 10 >= seeds as usize * 9, "only {ready} of {seeds} runs ended ready");
 }
 
 #[test]
@@ -104,20 +104,57 @@ fn kept_volumes_come_back_whatever_number_is_asked_for() {
 }
 
 #[test]
-fn a_volume_retired_by_scaling_down_asks_for_somebody() {
+fn volumes_retired_by_scaling_down_are_used_again() {
     let mut world = World::new(3);
     world.stop_faults();
     world.desired.when_scaled = ClaimRetention::Retain;
-    for replicas in [3, 1] {
+    settle(&mut world);
+    let id = world.serving_ensemble();
+    for replicas in [1, 3, 5, 3, 7, 1, 5] {
         world.desired.replicas = replicas;
         settle(&mut world);
+        world.assert_ready();
+        assert_eq!(world.serving_ensemble(), id, "at {replicas}");
     }
+    assert_eq!(world.claims().count(), 7);
+}
+
+#[test]
+fn kept_volumes_go_through_every_number_and_stay_one_ensemble() {
+    let mut world = World::new(4);
+    world.stop_faults();
+    world.desired.when_scaled = ClaimRetention::Retain;
+    settle(&mut world);
+    let id = world.serving_ensemble();
+    for replicas in [1, 3, 1, 5, 3] {
+        world.delete_and_create();
+        world.desired.replicas = replicas;
+        settle(&mut world);
+        world.assert_ready();
+        assert_eq!(world.serving_ensemble(), id, "at {replicas}");
+    }
+}
+
+#[test]
+fn members_that_were_retired_and_never_removed_are_seen_off() {
+    let mut world = World::new(5);
+    world.stop_faults();
+    world.desired.replicas = 5;
+    settle(&mut world);
     world.desired.replicas = 3;
-    let last = (0..ROUNDS_TO_RECOVER).map(|_| {
+    world.leader_stops_half_way = true;
+    let retired = |step: &String| step.starts_with("ChangeVoters") && !step.contains("retire: {}");
+    let half_way = (0..ROUNDS_TO_RECOVER).any(|_| {
         world.tick();
-        reconcile(&mut world)
+        reconcile(&mut world);
+        world.history().last().is_some_and(retired)
     });
-    assert_eq!(last.last(), Some(Decision::Wait(Reason::DiskRetired { ordinal: 1 })));
+    assert!(half_way, "{world:#?}");
+    world.leader_stops_half_way = false;
+    world.delete_and_create();
+    world.desired.replicas = 5;
+    settle(&mut world);
+    world.assert_ready();
 }
 
 fn settle(world: &mut World) {

@@ -22,6 +22,8 @@ pub struct World {
     /// Volumes vanish in some runs only: each loss may need somebody.
     volumes_vanish: bool,
     volume_lost: bool,
+    /// The next leader that retires members stops before it removes them.
+    pub leader_stops_half_way: bool,
     minted: u64,
     version: u64,
     random: Random,
@@ -60,6 +62,8 @@ struct StatefulSet {
 struct Volume {
     claim: Claim,
     disk: Disk,
+    /// Retired, and told to begin anew when its process starts next.
+    renewing: bool,
     pod_up: bool,
 }
 
@@ -90,6 +94,7 @@ impl World {
             faults: true,
             volumes_vanish: random.one_in(8),
             volume_lost: false,
+            leader_stops_half_way: false,
             minted: 0,
             version: 0,
             random,
@@ -157,7 +162,13 @@ impl World {
         }
         let faults = self.faults;
         for (ordinal, volume) in &mut self.volumes {
-            if *ordinal >= replicas {
+            if volume.renewing && (!faults || self.random.one_in(2)) {
+                // Its process stops here and starts later. Until then it answers as before.
+                self.minted += 1;
+                volume.disk =
+                    Disk { state: DiskState::Blank, ensemble_id: None, member_id: MemberId(self.minted) };
+                (volume.renewing, volume.pod_up) = (false, false);
+            } else if *ordinal >= replicas {
                 volume.pod_up = false;
             } else if !faults || self.random.one_in(2) {
                 volume.pod_up = true;
@@ -171,6 +182,7 @@ impl World {
         Volume {
             claim: Claim { uid: format!("{ordinal}-{}", self.minted), ensemble_id: None, initialized: false },
             disk: Disk { state: DiskState::Blank, ensemble_id: None, member_id },
+            renewing: false,
             pod_up: false,
         }
     }
@@ -228,13 +240,16 @@ impl World {
                 if volume.disk.ensemble_id != Some(*id) {
                     continue;
                 }
-                if ensemble.members.contains_key(member) {
+                if ensemble.retired.contains(member) && !ensemble.is_voter(*member) {
+                    // It hears of it a little later.
+                    if !self.faults || self.random.one_in(2) {
+                        volume.disk.state = DiskState::Retired;
+                    }
+                } else if ensemble.members.contains_key(member) {
                     volume.disk.state = DiskState::Member;
                     if !self.faults || self.random.one_in(3) {
                         ensemble.synced.insert(*member);
                     }
-                } else if ensemble.retired.contains(member) {
-                    volume.disk.state = DiskState::Retired;
                 }
             }
         }
@@ -405,10 +420,7 @@ impl World {
                 self.bootstrap(ordinal, member_id, ensemble_id);
             }
             Step::Join { ordinal, member_id, ensemble_id } => {
-                if let Some(disk) = self.blank_disk(ordinal, member_id) {
-                    disk.state = DiskState::Joining;
-                    disk.ensemble_id = Some(ensemble_id);
-                }
+                self.join(ordinal, member_id, ensemble_id);
             }
             Step::AddLearner { ordinal, member_id, config_index } => {
                 self.add_learner(ordinal, member_id, config_index);
@@ -474,6 +486,29 @@ impl World {
         assert!(twice.is_none(), "I1: ensemble {ensemble_id:?} was founded twice");
     }
 
+    fn join(&mut self, ordinal: u32, member_id: MemberId, ensemble_id: EnsembleId) {
+        let volume = self.volumes.get_mut(&ordinal).filter(|volume| volume.pod_up);
+        let Some(volume) = volume.filter(|volume| volume.disk.member_id == member_id) else { return };
+        match volume.disk.state {
+            DiskState::Blank => {
+                volume.disk.state = DiskState::Joining;
+                volume.disk.ensemble_id = Some(ensemble_id);
+            }
+            DiskState::Retired => {
+                assert_eq!(
+                    volume.disk.ensemble_id,
+                    Some(ensemble_id),
+                    "I1: the data of another is set aside"
+                );
+                let ensemble = &self.ensembles[&ensemble_id];
+                let member = ensemble.members.contains_key(&member_id) || ensemble.is_voter(member_id);
+                assert!(!member, "I7: the data of member {ordinal} is set aside");
+                volume.renewing = true;
+            }
+            _ => {}
+        }
+    }
+
     fn add_learner(&mut self, ordinal: u32, member_id: MemberId, config_index: u64) {
         let Some(ensemble) = self.led().filter(|ensemble| ensemble.config_index == config_index) else {
             return;
@@ -485,11 +520,16 @@ impl World {
 
     fn change_voters(&mut self, config_index: u64, voters: BTreeSet<MemberId>, retire: BTreeSet<MemberId>) {
         let joint = self.faults && self.random.one_in(2);
+        let half_way = self.faults && self.random.one_in(4) || self.leader_stops_half_way;
         let lost = self.volume_lost;
         let Some(ensemble) = self.led().filter(|ensemble| ensemble.config_index == config_index) else {
             return;
         };
         assert!(!voters.is_empty(), "I4: no voter would be left");
+        // A disk may be the last to hear that it was retired; the leader knows.
+        if !voters.is_disjoint(&ensemble.retired) {
+            return;
+        }
         for voter in &voters {
             assert!(ensemble.members.contains_key(voter), "I4: {voter:?} is no member");
             assert!(lost || ensemble.synced.contains(voter), "I4: {voter:?} is not in sync");
@@ -500,7 +540,9 @@ impl World {
         if joint && old != voters {
             ensemble.voter_sets = vec![old, voters];
         } else {
-            ensemble.members.retain(|member, _| voters.contains(member) || !retire.contains(member));
+            if !half_way {
+                ensemble.members.retain(|member, _| voters.contains(member) || !retire.contains(member));
+            }
             ensemble.voter_sets = vec![voters];
         }
     }
@@ -548,12 +590,7 @@ impl World {
 
     /// Waiting for somebody is right only if something happened that nobody but a person can mend.
     pub fn excuses(&self, reason: &Reason) -> bool {
-        match reason {
-            Reason::DiskRetired { .. } => {
-                self.desired.when_scaled == ClaimRetention::Retain || self.volume_lost
-            }
-            _ => self.volume_lost && (reason.needs_help() || !self.quorum_possible()),
-        }
+        self.volume_lost && (reason.needs_help() || !self.quorum_possible())
     }
 
     fn quorum_possible(&self) -> bool {
