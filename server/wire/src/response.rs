@@ -82,6 +82,17 @@ impl Response {
         }
     }
 
+    /// Appends the reply to getData as [`Response::Data`] does, from data that stays where it is.
+    pub fn encode_data(data: Option<&[u8]>, stat: &Stat, xid: i32, zxid: Zxid, out: &mut BytesMut) {
+        let fits = frame::write(out, |to| {
+            ReplyHeader { xid, zxid, err: None }.write(to);
+            write_data(to, data, stat);
+        });
+        if !fits {
+            Self::Error(ErrorCode::MarshallingError).encode(xid, zxid, out);
+        }
+    }
+
     /// Reads the reply to a request of `op` as a client does: header, then body if there is one.
     ///
     /// # Errors
@@ -141,10 +152,7 @@ impl Response {
                 stat.write(to);
             }
             Self::Stat(stat) => stat.write(to),
-            Self::Data { data, stat } => {
-                to.buffer(data.as_deref());
-                stat.write(to);
-            }
+            Self::Data { data, stat } => write_data(to, data.as_deref(), stat),
             Self::Acl { acl, stat } => {
                 to.vec(acl);
                 stat.write(to);
@@ -162,6 +170,11 @@ impl Response {
             Self::Empty | Self::Error(_) => {}
         }
     }
+}
+
+fn write_data(to: &mut Writer<'_>, data: Option<&[u8]>, stat: &Stat) {
+    to.buffer(data);
+    stat.write(to);
 }
 
 /// One identity of the asking connection.

@@ -34,12 +34,13 @@ pub fn answer(read: Read, xid: i32, state: &State, asker: &Asker<'_>, out: &mut 
         Read::Sync { path } => Response::Sync { path },
         Read::WhoAmI => who_am_i(asker.identities),
         Read::Exists { path, watch } => exists(state, asker, &path, watch),
-        Read::GetData { path, watch } => match state.get_data(&path, asker.identities) {
+        Read::GetData { path, watch } => match state.data(&path, asker.identities) {
             Ok((data, stat)) => {
                 if watch {
                     asker.watches.lock().arm_data(&path, asker.connection);
                 }
-                Response::Data { data, stat }
+                Response::encode_data(data, &stat, xid, state.last_zxid(), out);
+                return messages;
             }
             Err(code) => Response::Error(code),
         },
