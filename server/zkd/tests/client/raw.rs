@@ -99,14 +99,20 @@ impl Raw {
         }
     }
 
-    /// Whether the server has hung up by now; what it said before is gone then.
-    pub fn is_over(&mut self) -> bool {
-        self.stream.set_nonblocking(true).unwrap();
-        let read = self.stream.read(&mut [0; 4_096]);
-        self.stream.set_nonblocking(false).unwrap();
-        match read {
-            Ok(len) => len == 0,
-            Err(error) => error.kind() != ErrorKind::WouldBlock,
+    /// The xids of all that comes before the server hangs up.
+    pub fn xids_to_the_end(&mut self) -> Vec<i32> {
+        let mut xids = Vec::new();
+        loop {
+            while let Some(frame) = FrameDecoder::new(64 << 20).next(&mut self.buffer).unwrap() {
+                xids.push(i32::from_be_bytes(frame[..4].try_into().unwrap()));
+            }
+            let mut chunk = [0; 4_096];
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return xids,
+                Ok(len) => self.buffer.extend_from_slice(&chunk[..len]),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return xids,
+                Err(error) => panic!("no end in time: {error}"),
+            }
         }
     }
 
