@@ -90,6 +90,9 @@ impl<R: AsyncRuntime> Ensemble<R> {
     pub fn join(&self, ensemble: EnsembleId, expect: MemberId) -> Result<(), AdminError> {
         self.inner.expect_member(expect)?;
         if self.inner.member.is_retired() {
+            if let Some(own) = self.inner.member.identity().ensemble.filter(|own| *own != ensemble) {
+                return Err(AdoptError::OtherEnsemble { own, asked: ensemble }.into());
+            }
             self.inner.member.renew().map_err(AdoptError::Storage)?;
             self.inner.restart.notify_one();
             return Ok(());
@@ -153,6 +156,9 @@ impl<R: AsyncRuntime> Ensemble<R> {
             return Err(precondition("a change needs voters, and none of them among the retired"));
         }
         let wanted: BTreeSet<u64> = voters.iter().map(|id| id.0).collect();
+        if let Some(gone) = voters.iter().find(|id| inner.replica.state().read().is_retired(**id)) {
+            return Err(precondition(format!("member {gone} is retired")));
+        }
         let expected = inner.expect_config(expect_config).await?;
         let membership = inner.membership();
         if let Some(unknown) = wanted.iter().find(|id| membership.get_node(id).is_none()) {

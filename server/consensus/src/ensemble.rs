@@ -159,7 +159,7 @@ impl<R: AsyncRuntime> Ensemble<R> {
         };
         let raft = raft.map_err(|error| StartError::Raft(Box::new(error)))?;
         // Nobody answers a retired id, so it must not ask for votes for ever.
-        raft.runtime_config().elect(member.identity().state != DiskState::Retired);
+        raft.runtime_config().elect(!member.is_retired());
         let (serving, _) = watch::channel(Serving::No(NotServing::CatchingUp));
         let inner = Arc::new(Inner {
             raft,
@@ -313,15 +313,17 @@ impl<R: AsyncRuntime> Inner<R> {
     }
 
     fn notice_retirement(&self) {
-        let identity = self.member.identity();
-        if self.member.is_retired() || !self.replica.state().read().is_retired(identity.member) {
+        if self.member.is_retired() {
+            // Perhaps another member said so.
+            self.raft.runtime_config().elect(false);
+            return;
+        }
+        let member = self.member.id();
+        if !self.replica.state().read().is_retired(member) {
             return;
         }
         match self.member.retire() {
-            Ok(()) => {
-                self.raft.runtime_config().elect(false);
-                tracing::warn!(member = %identity.member, "this disk was retired from its ensemble");
-            }
+            Ok(()) => tracing::warn!(%member, "this disk was retired from its ensemble"),
             Err(error) => tracing::error!(%error, "cannot record that this disk was retired"),
         }
     }

@@ -18,11 +18,12 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint, Server};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 use zke_admin::incoming::tls_incoming;
 use zke_admin::tls::{self, ClientIdentity, PeerInfo, TlsError};
 
 use crate::ensemble::Ensemble;
+use crate::member::Refusal;
 use crate::peer::{FrameStream, Hello, PeerAddress, StreamKind, Transport};
 
 #[allow(clippy::all, unused_qualifications, rust_2018_idioms)]
@@ -139,18 +140,26 @@ impl GrpcTransport {
         let mut request = Request::new(frames);
         request.metadata_mut().insert_bin(HELLO, MetadataValue::from_bytes(&hello.encode()));
         let mut client = PeerClient::new(channel).max_decoding_message_size(FRAME_BYTES_MAX);
-        let answers = client.open(request).await.map_err(refusal)?.into_inner();
+        let answers = client.open(request).await.map_err(from_status)?.into_inner();
         tokio::spawn(pump(answers, received));
         Ok(near)
     }
 }
 
-fn refusal(status: Status) -> io::Error {
-    let kind = match status.code() {
-        tonic::Code::PermissionDenied => io::ErrorKind::PermissionDenied,
-        _ => io::ErrorKind::Other,
-    };
-    io::Error::new(kind, status)
+/// How a refusal travels: that an id is retired has a code of its own, since its member has to hear of it.
+fn to_status(refusal: &Refusal) -> Status {
+    match refusal {
+        Refusal::Retired => Status::failed_precondition(refusal.to_string()),
+        _ => Status::permission_denied(refusal.to_string()),
+    }
+}
+
+fn from_status(status: Status) -> io::Error {
+    match status.code() {
+        Code::FailedPrecondition => Refusal::Retired.into(),
+        Code::PermissionDenied => io::Error::new(io::ErrorKind::PermissionDenied, status),
+        _ => io::Error::other(status),
+    }
 }
 
 /// Moves frames from the wire into a bounded queue, until either side ends.
@@ -255,7 +264,7 @@ impl Peer for Service {
         let hello = Hello::decode(hello).map_err(|error| Status::invalid_argument(error.to_string()))?;
         let (near, far) = FrameStream::pair();
         let serving = self.ensemble.accept(hello, pod.as_deref(), near);
-        let serving = serving.map_err(|refusal| Status::permission_denied(refusal.to_string()))?;
+        let serving = serving.map_err(|refusal| to_status(&refusal))?;
         let FrameStream { outgoing: received, incoming: sending } = far;
         tokio::spawn(pump(request.into_inner(), received));
         tokio::spawn(serving);

@@ -126,7 +126,8 @@ impl<R: AsyncRuntime> Inner<R> {
             return Ok(near);
         }
         let opened = R::timeout(DIAL_DEADLINE, self.transport.open(address, hello)).await;
-        opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        let opened = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        opened.inspect_err(|error| self.member.hear_refusal(error))
     }
 
     /// Drives a link until it closes or another member leads.

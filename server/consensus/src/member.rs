@@ -79,6 +79,19 @@ impl Member {
         Ok(())
     }
 
+    /// Another member turned a stream of ours away. If it says that this id is retired, it knows from its ensemble's
+    /// log what never reached this disk: a member that was down when it was removed hears nothing more.
+    pub fn hear_refusal(&self, error: &io::Error) {
+        let refusal = error.get_ref().and_then(|inner| inner.downcast_ref::<Refusal>());
+        if !matches!(refusal, Some(Refusal::Retired)) || self.is_retired() {
+            return;
+        }
+        match self.retire() {
+            Ok(()) => tracing::warn!("this disk was retired from its ensemble: a member of it says so"),
+            Err(error) => tracing::error!(%error, "cannot record that this disk was retired"),
+        }
+    }
+
     /// Whether this member takes no part in its ensemble any more.
     pub fn is_retired(&self) -> bool {
         matches!(self.identity.lock().state, DiskState::Retired | DiskState::Renewing)
@@ -154,6 +167,12 @@ pub enum Refusal {
     Storage(#[source] StorageError),
 }
 
+impl From<Refusal> for io::Error {
+    fn from(refusal: Refusal) -> io::Error {
+        io::Error::new(io::ErrorKind::PermissionDenied, refusal)
+    }
+}
+
 /// What this member knows of the sender of a hello.
 #[derive(Clone, Copy, Debug)]
 pub struct Known<'a> {
@@ -173,6 +192,10 @@ fn judge(
     if hello.kind == StreamKind::Probe {
         return Ok(None);
     }
+    // Before all else: a member of another ensemble must not tell anyone that it is retired.
+    if own.ensemble.is_some() && own.ensemble != hello.ensemble {
+        return Err(Refusal::WrongEnsemble);
+    }
     if known.retired {
         return Err(Refusal::Retired);
     }
@@ -184,8 +207,7 @@ fn judge(
         return Err(Refusal::WrongPod);
     }
     match own.ensemble {
-        Some(_) if own.ensemble == hello.ensemble => Ok(None),
-        Some(_) => Err(Refusal::WrongEnsemble),
+        Some(_) => Ok(None),
         None if joins_by_itself => Ok(hello.ensemble),
         None => Err(Refusal::Blank),
     }
@@ -229,6 +251,7 @@ mod tests {
         assert!(matches!(judge(&lost, &own, false, STRANGER), Err(Refusal::NotMe)));
         let retired = Known { retired: true, pod: None };
         assert!(matches!(judge(&hello(), &own, false, retired), Err(Refusal::Retired)));
+        assert!(matches!(judge(&other, &own, false, retired), Err(Refusal::WrongEnsemble)));
         let elsewhere = Known { retired: false, pod: Some("prod-2") };
         assert!(matches!(judge(&hello(), &own, false, elsewhere), Err(Refusal::WrongPod)));
     }

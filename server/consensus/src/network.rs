@@ -78,7 +78,8 @@ impl<R: AsyncRuntime> PeerClient<R> {
     }
 
     async fn open(&self, kind: StreamKind) -> io::Result<FrameStream> {
-        self.transport.open(self.address.clone(), self.hello(kind)?).await
+        let opened = self.transport.open(self.address.clone(), self.hello(kind)?).await;
+        opened.inspect_err(|error| self.member.hear_refusal(error))
     }
 
     /// One request and its answer within the deadline that openraft sets.

@@ -160,3 +160,26 @@ fn a_retired_disk_comes_back_as_another_member() {
         assert!(world.exists(victim, "/before"));
     });
 }
+
+/// A member that cannot be reached when it is retired hears of it from whoever it calls next.
+#[test]
+fn a_member_that_was_away_when_it_was_retired_learns_of_it() {
+    sim::run(12, |world: World| async move {
+        world.start_members(3).await;
+        world.wait_all_serving(Duration::from_secs(10)).await;
+        world.propose_and_wait(0, create_session()).await;
+        let leader = world.leader().expect("writes were acknowledged, so somebody leads");
+        let victim = (leader + 1) % 3;
+        let retired = world.member(victim).status().identity.member;
+        world.cut_off(victim);
+        let admin = world.member(leader);
+        let epoch = admin.take_control().await.expect("this member leads");
+        let status = admin.status();
+        let remaining = status.voter_sets[0].iter().copied().filter(|id| *id != retired).collect();
+        let changed = admin.change_voters(epoch, status.config_index, remaining, [retired].into()).await;
+        changed.expect("two of three agree");
+        world.sleep(Duration::from_secs(10)).await;
+        world.heal();
+        world.wait_retired(victim, Duration::from_secs(10)).await;
+    });
+}

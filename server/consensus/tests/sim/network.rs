@@ -75,7 +75,7 @@ impl SimNetwork {
         }
         let (callers_near, callers_far) = FrameStream::pair();
         let (listeners_near, listeners_far) = FrameStream::pair();
-        let serving = ensemble.accept(hello, None, listeners_near).map_err(io::Error::other)?;
+        let serving = ensemble.accept(hello, None, listeners_near)?;
         SimRuntime::spawn(serving);
         let FrameStream { outgoing: to_caller, incoming: from_caller } = callers_far;
         let FrameStream { outgoing: to_listener, incoming: from_listener } = listeners_far;
