@@ -15,8 +15,9 @@ use openraft_rt_tokio::TokioRuntime;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
+use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Code, Request, Response, Status, Streaming};
 use zke_admin::incoming::tls_incoming;
@@ -223,12 +224,16 @@ pub async fn serve(
     let service =
         PeerServer::new(Service { ensemble, uri_prefix }).max_decoding_message_size(FRAME_BYTES_MAX);
     let server = Server::builder()
-        .tcp_nodelay(true)
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(8 << 20)
         .add_service(service);
     match security {
-        Security::Plain => server.serve_with_incoming(TcpListenerStream::new(listener)).await,
+        Security::Plain => {
+            // A server that is handed its connections does not set this itself; without it, an answer waits for the
+            // acknowledgement of the one before: 40 ms on every fourth write, measured.
+            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            server.serve_with_incoming(incoming).await
+        }
         Security::Tls(credentials) => {
             let incoming = tls_incoming(listener, move || credentials.server());
             server.serve_with_incoming(ReceiverStream::new(incoming)).await
