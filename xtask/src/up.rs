@@ -60,7 +60,8 @@ fn install(checkout: &Checkout, cluster: &Cluster, helm: &Path, images: &Images,
     let wanted = installation_key(&chart, images)?;
     let record = cluster.state().join("operator");
     let helm = || Program::new(helm).env("KUBECONFIG", cluster.kubeconfig());
-    let status = helm().args(["status", RELEASE, "--namespace", OPERATOR_NAMESPACE, "--output", "json"]).output();
+    let status =
+        helm().args(["status", RELEASE, "--namespace", OPERATOR_NAMESPACE, "--output", "json"]).output();
     let deployed = status.is_ok_and(|text| {
         let status: Value = serde_json::from_str(&text).unwrap_or_default();
         status["info"]["status"] == "deployed"
@@ -74,7 +75,15 @@ fn install(checkout: &Checkout, cluster: &Cluster, helm: &Path, images: &Images,
     helm()
         .args(["upgrade", "--install", RELEASE])
         .arg(&chart)
-        .args(["--namespace", OPERATOR_NAMESPACE, "--create-namespace", "--set-string", &content, "--set", LEASE])
+        .args([
+            "--namespace",
+            OPERATOR_NAMESPACE,
+            "--create-namespace",
+            "--set-string",
+            &content,
+            "--set",
+            LEASE,
+        ])
         .run()
         .context("install the operator's chart with Helm")?;
     let rollout = format!("rollout status deployment --namespace {OPERATOR_NAMESPACE} --timeout=120s");
