@@ -103,7 +103,7 @@ pub(crate) struct Inner<R: AsyncRuntime> {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) options: Options,
     pub(crate) lease_ms: u64,
-    pub(crate) lease: Mutex<ServingLease>,
+    pub(crate) lease: ServingLease,
     pub(crate) barriers: Barriers,
     pub(crate) leading: Mutex<Option<Leading<R>>>,
     pub(crate) leading_changed: Notify,
@@ -171,7 +171,7 @@ impl<R: AsyncRuntime> Ensemble<R> {
             clock: setup.clock,
             lease_ms: lease_ms(options.session_timeout_ms_min),
             options,
-            lease: Mutex::new(ServingLease::default()),
+            lease: ServingLease::default(),
             barriers: Barriers::default(),
             leading: Mutex::new(None),
             leading_changed: Notify::new(),
@@ -230,6 +230,12 @@ impl<R: AsyncRuntime> Ensemble<R> {
     /// Waits until the entry at `index` is applied here.
     pub async fn wait_applied(&self, index: LogIndex) {
         self.inner.replica.wait_applied(index.0).await;
+    }
+
+    /// Whether the serving lease holds at this moment. [`Ensemble::serving`] tells of its end a little later, and much
+    /// later in a process that was stopped meanwhile: so a read asks for itself.
+    pub fn lease_holds(&self) -> bool {
+        self.inner.lease.holds(self.inner.clock.boot_ms())
     }
 
     pub fn serving(&self) -> watch::Receiver<Serving> {

@@ -15,7 +15,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::raft::ClientWriteResult;
 use openraft::{AsyncRuntime, ReadPolicy};
 use tokio::sync::{mpsc, oneshot};
-use zke_tree::{Command, Origin, Proposal, Session};
+use zke_tree::{Command, MemberId, Origin, Proposal, Session};
 use zke_wire::SessionId;
 
 use crate::codec::term_of;
@@ -217,6 +217,10 @@ impl<R: AsyncRuntime> Inner<R> {
         leader.last_quorum_acked().is_some_and(|acked| acked.elapsed() < lease)
     }
 
+    fn has_member(&self, member: MemberId) -> bool {
+        self.raft.server_metrics().borrow_watched().membership_config.get_node(&member.0).is_some()
+    }
+
     /// Waits until this member has taken up a term's duties. `None` if it is not the leader.
     async fn wait_leading(&self) -> Option<u64> {
         loop {
@@ -283,6 +287,10 @@ impl<R: AsyncRuntime> Inner<R> {
                     });
                 }
                 ToLeader::Lease { sent_ms, touched } => {
+                    if !self.has_member(origin.member) {
+                        // It gets no entries any more. When it calls again it hears why.
+                        return Ok(());
+                    }
                     self.touch(term, &touched);
                     if self.quorum_is_fresh() {
                         send(&stream.outgoing, FromLeader::LeaseGranted { sent_ms }).await?;

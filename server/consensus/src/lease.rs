@@ -7,6 +7,8 @@
 //!
 //! Pure: the member's clock (CLOCK_BOOTTIME, so that a suspended machine counts the time it slept) comes in.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 /// A third of the smallest session timeout that the ensemble grants, in milliseconds.
 pub fn lease_ms(session_timeout_ms_min: u64) -> u64 {
     session_timeout_ms_min / 3
@@ -18,20 +20,21 @@ pub fn renew_interval_ms(lease_ms: u64) -> u64 {
     (lease_ms / 4).clamp(10, 200)
 }
 
+/// Asked before every read, by many threads.
 #[derive(Debug, Default)]
 pub struct ServingLease {
-    /// On the member's clock; 0 before the first grant.
-    until_ms: u64,
+    /// On the member's clock; 0 before the first grant. It only rises, and nothing else hangs on its order.
+    until_ms: AtomicU64,
 }
 
 impl ServingLease {
     /// A grant for the request that was sent at `sent_ms`. Older answers never shorten a lease.
-    pub fn granted(&mut self, sent_ms: u64, lease_ms: u64) {
-        self.until_ms = self.until_ms.max(sent_ms + lease_ms);
+    pub fn granted(&self, sent_ms: u64, lease_ms: u64) {
+        self.until_ms.fetch_max(sent_ms + lease_ms, Ordering::Relaxed);
     }
 
     pub fn holds(&self, now_ms: u64) -> bool {
-        now_ms < self.until_ms
+        now_ms < self.until_ms.load(Ordering::Relaxed)
     }
 }
 
@@ -41,7 +44,7 @@ mod tests {
 
     #[test]
     fn a_lease_counts_from_when_its_request_was_sent() {
-        let mut lease = ServingLease::default();
+        let lease = ServingLease::default();
         assert!(!lease.holds(0));
         lease.granted(1_000, 300);
         assert!(lease.holds(1_299) && !lease.holds(1_300));

@@ -200,7 +200,7 @@ impl<R: AsyncRuntime> Inner<R> {
             }
             Ok(FromLeader::LeaseGranted { sent_ms }) => {
                 underway.leases.retain(|(sent, _)| *sent > sent_ms);
-                self.lease.lock().granted(sent_ms, self.lease_ms);
+                self.lease.granted(sent_ms, self.lease_ms);
                 self.review_serving();
             }
             Err(error) => tracing::warn!(%error, "ignoring a frame from the leader"),

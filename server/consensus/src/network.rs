@@ -19,10 +19,10 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, RaftNetworkFactory, Snapshot};
+use parking_lot::Mutex;
 use zke_tree::MemberId;
 
 use crate::codec;
-use crate::ensemble::detach;
 use crate::member::Member;
 use crate::peer::{FrameStream, Hello, PeerAddress, StreamKind, Transport};
 use crate::snapshots::SnapshotHandle;
@@ -58,6 +58,7 @@ impl<R: AsyncRuntime> RaftNetworkFactory<TypeConfig<R>> for Network<R> {
             transport: self.transport.clone(),
             target: MemberId(target),
             address: PeerAddress { pod: node.pod.clone(), address: node.address.clone() },
+            idle: Arc::default(),
             runtime: PhantomData,
         }
     }
@@ -69,6 +70,8 @@ pub struct PeerClient<R> {
     transport: Arc<dyn Transport>,
     target: MemberId,
     address: PeerAddress,
+    /// An append stream on which nothing is under way.
+    idle: Arc<Mutex<Option<FrameStream>>>,
     runtime: PhantomData<fn() -> R>,
 }
 
@@ -151,24 +154,88 @@ impl<R: AsyncRuntime> NetStreamAppend<TypeConfig<R>> for PeerClient<R> {
         S: Stream<Item = AppendEntriesRequest<TypeConfig<R>>> + OptionalSend + Unpin + 'static,
     {
         Box::pin(async move {
-            let opened = R::timeout(option.hard_ttl(), self.open(StreamKind::Append)).await;
-            let opened = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-            let FrameStream { outgoing, incoming } = opened.map_err(unreachable::<R>)?;
-            detach::<R>(async move {
-                let mut input = input;
-                while let Some(request) = input.next().await {
-                    if outgoing.send(codec::encode_append(&request)).await.is_err() {
-                        break;
-                    }
+            let idle = self.idle.lock().take();
+            let stream = match idle {
+                Some(stream) => stream,
+                None => {
+                    let opened = R::timeout(option.hard_ttl(), self.open(StreamKind::Append)).await;
+                    let opened = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+                    opened.map_err(unreachable::<R>)?
                 }
-            });
-            let results = stream::unfold(incoming, |mut incoming| async move {
-                let frame = incoming.recv().await?;
-                Some((codec::decode_append_result::<R>(frame).map_err(garbled::<R>), incoming))
-            });
-            Ok(results.boxed())
+            };
+            let appending =
+                Appending { input: Some(input), next: None, in_flight: 0, stream, idle: self.idle.clone() };
+            Ok(stream::unfold(Some(appending), |appending| async { appending?.next_result::<R>().await })
+                .boxed())
         })
     }
+}
+
+/// Requests on their way over one stream, and their results on the way back.
+struct Appending<S> {
+    /// `None` once it has ended.
+    input: Option<S>,
+    /// Encoded, and waiting for room.
+    next: Option<Bytes>,
+    in_flight: usize,
+    stream: FrameStream,
+    idle: Arc<Mutex<Option<FrameStream>>>,
+}
+
+type NextResult<R, S> = Option<(Rpc<R, StreamAppendResult<TypeConfig<R>>>, Option<Appending<S>>)>;
+
+impl<S> Appending<S> {
+    /// Sends what there is and returns the next result, and itself unless that was the last one on this stream. After
+    /// the last result of all the stream is kept for the next time: a heartbeat is a stream of one request, twenty
+    /// times a second for each member, and opening one costs many times what the request does.
+    async fn next_result<R: AsyncRuntime>(mut self) -> NextResult<R, S>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig<R>>> + Unpin,
+    {
+        loop {
+            if self.input.is_none() && self.next.is_none() && self.in_flight == 0 {
+                *self.idle.lock() = Some(self.stream);
+                return None;
+            }
+            let Appending { input, next, in_flight, stream, .. } = &mut self;
+            let result = tokio::select! {
+                biased;
+                frame = stream.incoming.recv(), if *in_flight > 0 => {
+                    *in_flight -= 1;
+                    let decode = |frame| codec::decode_append_result::<R>(frame).map_err(garbled::<R>);
+                    frame.ok_or_else(closed::<R>).and_then(decode)
+                }
+                permit = stream.outgoing.reserve(), if next.is_some() => match permit {
+                    Ok(permit) => {
+                        if let Some(frame) = next.take() {
+                            permit.send(frame);
+                            *in_flight += 1;
+                        }
+                        continue;
+                    }
+                    Err(_) => Err(closed::<R>()),
+                },
+                request = next_of(input), if next.is_none() && input.is_some() => {
+                    *next = request.map(|request| codec::encode_append(&request));
+                    if next.is_none() {
+                        *input = None;
+                    }
+                    continue;
+                }
+            };
+            // A refusal ends the stream at the other side.
+            let goes_on = matches!(result, Ok(Ok(_)));
+            return Some((result, goes_on.then_some(self)));
+        }
+    }
+}
+
+fn closed<R: AsyncRuntime>() -> RPCError<TypeConfig<R>> {
+    unreachable::<R>(io::Error::new(io::ErrorKind::ConnectionReset, "the other member closed the stream"))
+}
+
+async fn next_of<S: Stream + Unpin>(input: &mut Option<S>) -> Option<S::Item> {
+    input.as_mut()?.next().await
 }
 
 impl<R: AsyncRuntime> NetSnapshot<TypeConfig<R>> for PeerClient<R> {

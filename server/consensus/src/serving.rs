@@ -48,7 +48,7 @@ impl<R: AsyncRuntime> Inner<R> {
         if !self.has_caught_up() {
             return Some(NotServing::CatchingUp);
         }
-        let holds = self.lease.lock().holds(self.clock.boot_ms());
+        let holds = self.lease.holds(self.clock.boot_ms());
         if holds { None } else { Some(NotServing::NoLease) }
     }
 
