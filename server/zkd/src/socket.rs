@@ -188,6 +188,10 @@ async fn request(
         let op = match action {
             Action::Read(read) => {
                 let state = clients.ensemble.state().read();
+                if !clients.ensemble.lease_holds() {
+                    // The leader may have let the session go already. Whoever watches the lease will say so too.
+                    return Some(Stop::HungUp);
+                }
                 connection.read(xid, received, read, &state, &clients.hub.watches);
                 return None;
             }
