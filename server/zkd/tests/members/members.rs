@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,11 @@ use crate::raw::{Raw, same_session};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Nine processes of a debug build would starve each other, and elections with them.
+static ONE_ENSEMBLE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 pub struct Members {
+    _turn: MutexGuard<'static, ()>,
     processes: [Option<Child>; 3],
     clients: [SocketAddr; 3],
     dir: TempDir,
@@ -25,6 +30,7 @@ pub struct Members {
 impl Members {
     /// Returns when all three serve.
     pub fn start() -> Members {
+        let turn = ONE_ENSEMBLE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = TempDir::new().unwrap();
         let ports = free_ports();
         let servers: String =
@@ -42,7 +48,7 @@ impl Members {
             fs::write(dir.path().join(format!("{n}.cfg")), config).unwrap();
         }
         let clients = [6, 7, 8].map(|at| SocketAddr::from(([127, 0, 0, 1], ports[at])));
-        let mut members = Members { processes: [None, None, None], clients, dir };
+        let mut members = Members { _turn: turn, processes: [None, None, None], clients, dir };
         (0..3).for_each(|member| members.start_again(member));
         (0..3).for_each(|member| members.wait_serving(member));
         members
@@ -135,6 +141,9 @@ impl Members {
 
 impl Drop for Members {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            (0..3).for_each(|member| eprintln!("member {member}:\n{}", self.log(member)));
+        }
         for process in self.processes.iter_mut().flatten() {
             // Gone already is as good.
             let _ = process.kill();
