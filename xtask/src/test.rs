@@ -20,12 +20,18 @@ const STAGES: [(&str, &[&str]); 3] = [
 ];
 
 /// Tests on the local Kubernetes are ignored by plain `cargo test`. They change nodes, so they run one by one.
+/// The whole workspace is named, here and below: for one package Cargo would choose other features of the libraries
+/// and compile all of them again.
 const ON_THE_CLUSTER: &[&str] = &[
     "test",
     "--locked",
-    "--package",
-    "zke-e2e",
-    "--tests",
+    "--workspace",
+    "--test",
+    "ensemble",
+    "--test",
+    "local_cluster",
+    "--test",
+    "quickstart",
     "--",
     "--ignored",
     "--test-threads=1",
@@ -36,8 +42,7 @@ const ON_THE_CLUSTER: &[&str] = &[
 const LIFE_CYCLE: &[&str] = &[
     "test",
     "--locked",
-    "--package",
-    "xtask",
+    "--workspace",
     "--test",
     "life_cycle",
     "--",
