@@ -16,7 +16,7 @@ const STAGE_LIMIT: Duration = Duration::from_secs(45 * 60);
 const STAGES: [(&str, &[&str]); 3] = [
     ("format", &["fmt", "--all", "--check"]),
     ("lints", &["clippy", "--locked", "--workspace", "--all-targets", "--", "--deny", "warnings"]),
-    ("unit tests and simulation", &["test", "--locked", "--workspace"]),
+    ("unit tests and simulation", &["test", "--locked", "--workspace", "--no-fail-fast"]),
 ];
 
 /// Tests on the local Kubernetes are ignored by plain `cargo test`. They change nodes, so they run one by one.
