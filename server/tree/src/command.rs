@@ -45,16 +45,7 @@ impl Command {
         /// Ids, numbers and lengths of the largest command.
         const FIXED_BYTES: usize = 64;
         let Command::Client { identities, op, .. } = self else { return FIXED_BYTES };
-        let ids = |id: &Id| id.scheme.len() + id.id.len() + 8;
-        let acls = |acl: &[Acl]| acl.iter().map(|acl| ids(&acl.id) + 4).sum::<usize>();
-        let data_bytes = |data: &Option<Bytes>| data.as_ref().map_or(0, Bytes::len);
-        let op = match op {
-            WriteOp::Create { path, data, acl, .. } => path.len() + data_bytes(data) + acls(acl),
-            WriteOp::Delete { path, .. } => path.len(),
-            WriteOp::SetData { path, data, .. } => path.len() + data_bytes(data),
-            WriteOp::SetAcl { path, acl, .. } => path.len() + acls(acl),
-        };
-        FIXED_BYTES + identities.iter().map(ids).sum::<usize>() + op
+        FIXED_BYTES + identities.iter().map(id_bytes).sum::<usize>() + op.size_hint()
     }
 }
 
@@ -89,4 +80,36 @@ pub enum WriteOp {
         acl: Vec<Acl>,
         version: i32,
     },
+    /// Whether the node is there and has the version; changes nothing. Clients may ask for it in a multi only.
+    Check {
+        path: String,
+        version: i32,
+    },
+    /// All of them or none, at one zxid, each seeing what those before it did. A `SetAcl` among them is refused with
+    /// `BadArguments`, since no client can ask for it. A `Multi` among them is a mistake of the caller: it cannot be
+    /// decoded again.
+    Multi {
+        ops: Vec<WriteOp>,
+    },
+}
+
+impl WriteOp {
+    fn size_hint(&self) -> usize {
+        /// Tag, version or flags, and lengths.
+        const FIXED_BYTES: usize = 16;
+        let acl_bytes = |acl: &[Acl]| acl.iter().map(|acl| id_bytes(&acl.id) + 4).sum::<usize>();
+        let data_bytes = |data: &Option<Bytes>| data.as_ref().map_or(0, Bytes::len);
+        let fields = match self {
+            Self::Create { path, data, acl, .. } => path.len() + data_bytes(data) + acl_bytes(acl),
+            Self::Delete { path, .. } | Self::Check { path, .. } => path.len(),
+            Self::SetData { path, data, .. } => path.len() + data_bytes(data),
+            Self::SetAcl { path, acl, .. } => path.len() + acl_bytes(acl),
+            Self::Multi { ops } => ops.iter().map(Self::size_hint).sum(),
+        };
+        FIXED_BYTES + fields
+    }
+}
+
+fn id_bytes(id: &Id) -> usize {
+    id.scheme.len() + id.id.len() + 8
 }

@@ -14,6 +14,8 @@ mod tag {
     pub const DELETE: u8 = 2;
     pub const SET_DATA: u8 = 3;
     pub const SET_ACL: u8 = 4;
+    pub const CHECK: u8 = 5;
+    pub const MULTI: u8 = 6;
     pub const CREATE_SESSION: u8 = 32;
     pub const ATTACH_SESSION: u8 = 33;
     pub const CLOSE_SESSION: u8 = 34;
@@ -78,7 +80,7 @@ impl Command {
     pub(crate) fn read(from: &mut Reader) -> Result<Self, Malformed> {
         let tag = from.u8("command tag")?;
         Ok(match tag {
-            tag::CREATE | tag::DELETE | tag::SET_DATA | tag::SET_ACL => Self::Client {
+            tag::CREATE..=tag::MULTI => Self::Client {
                 session: read_session(from)?,
                 attach_epoch: from.u32("attach epoch")?,
                 identities: from.ids()?,
@@ -123,6 +125,8 @@ impl WriteOp {
             Self::Delete { .. } => tag::DELETE,
             Self::SetData { .. } => tag::SET_DATA,
             Self::SetAcl { .. } => tag::SET_ACL,
+            Self::Check { .. } => tag::CHECK,
+            Self::Multi { .. } => tag::MULTI,
         }
     }
 
@@ -135,7 +139,7 @@ impl WriteOp {
                 out.put_i32(*flags);
                 out.put_u8((*with_stat).into());
             }
-            Self::Delete { path, version } => {
+            Self::Delete { path, version } | Self::Check { path, version } => {
                 out.put_bytes_with_len(path.as_bytes());
                 out.put_i32(*version);
             }
@@ -149,10 +153,28 @@ impl WriteOp {
                 out.put_acl(acl);
                 out.put_i32(*version);
             }
+            Self::Multi { ops } => {
+                out.put_varint(ops.len() as u64);
+                for op in ops {
+                    out.put_u8(op.tag());
+                    op.write(out);
+                }
+            }
         }
     }
 
     fn read(tag: u8, from: &mut Reader) -> Result<Self, Malformed> {
+        if tag != tag::MULTI {
+            return Self::read_one(tag, from);
+        }
+        // The shortest is a tag, an empty path and a version.
+        let count = from.count(6, "operations of a multi")?;
+        let mut read = || Self::read_one(from.u8("write tag")?, from);
+        Ok(Self::Multi { ops: (0..count).map(|_| read()).collect::<Result<_, _>>()? })
+    }
+
+    /// Anything but a multi, so bytes cannot nest without end.
+    fn read_one(tag: u8, from: &mut Reader) -> Result<Self, Malformed> {
         let path = from.string("path")?;
         Ok(match tag {
             tag::CREATE => Self::Create {
@@ -165,6 +187,7 @@ impl WriteOp {
             tag::DELETE => Self::Delete { path, version: from.i32("version")? },
             tag::SET_DATA => Self::SetData { path, data: read_data(from)?, version: from.i32("version")? },
             tag::SET_ACL => Self::SetAcl { path, acl: from.acl()?, version: from.i32("version")? },
+            tag::CHECK => Self::Check { path, version: from.i32("version")? },
             _ => return Err(from.malformed("unknown write tag")),
         })
     }

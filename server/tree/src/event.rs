@@ -15,7 +15,7 @@ pub struct Applied<'a> {
     /// Its own zxid; for a command that consumes none, that of the last one which did.
     pub zxid: Zxid,
     pub result: Result<Reply, ErrorCode>,
-    /// In the order in which a connection must see them. Empty if the command failed.
+    /// In the order in which a connection must see them. Empty if the command failed or was rolled back.
     pub events: &'a [Event],
 }
 
@@ -30,6 +30,13 @@ pub enum Reply {
     /// Of setData and setACL.
     Stat(Stat),
     Done,
+    /// One for each operation, as it was when that was done.
+    Multi(Vec<Reply>),
+    /// Of a multi: the operation at this place, counted from 0, failed, and nothing was done.
+    RolledBack {
+        failed: usize,
+        code: ErrorCode,
+    },
     /// Of CreateSession and AttachSession.
     Session {
         session: SessionId,

@@ -33,6 +33,7 @@ mod snapshot;
 mod state;
 mod transaction;
 mod tree;
+mod undo;
 mod watch;
 
 pub use acl::may_read;

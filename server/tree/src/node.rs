@@ -2,6 +2,8 @@
 //!
 //! Most znodes are persistent and never have children; what only the others need stands apart, in [`Extra`].
 
+use std::mem;
+
 use crate::acl_table::AclRef;
 use crate::arena::Slot;
 
@@ -45,6 +47,15 @@ impl Extra {
     }
 }
 
+/// What a setData replaces in a node.
+pub(crate) struct Written {
+    mzxid: i64,
+    mtime_ms: i64,
+    version: i32,
+    name_len: u32,
+    content: Box<[u8]>,
+}
+
 const HAS_DATA: u32 = 1 << 31;
 
 impl Node {
@@ -85,10 +96,22 @@ impl Node {
         self.content.len() - self.split()
     }
 
-    pub fn set_data(&mut self, data: Option<&[u8]>) {
+    /// What the node would have written by a setData.
+    pub fn next_written(&self, data: Option<&[u8]>, zxid: i64, time_ms: i64) -> Written {
         let (name_len, content) = pack(self.name(), data);
-        self.name_len = name_len;
-        self.content = content;
+        let version = self.version.wrapping_add(1);
+        Written { mzxid: zxid, mtime_ms: time_ms, version, name_len, content }
+    }
+
+    /// Returns what was there before, which given back undoes it. Both must be of this node, since they hold its name.
+    pub fn replace_written(&mut self, new: Written) -> Written {
+        Written {
+            mzxid: mem::replace(&mut self.mzxid, new.mzxid),
+            mtime_ms: mem::replace(&mut self.mtime_ms, new.mtime_ms),
+            version: mem::replace(&mut self.version, new.version),
+            name_len: mem::replace(&mut self.name_len, new.name_len),
+            content: mem::replace(&mut self.content, new.content),
+        }
     }
 
     fn split(&self) -> usize {
@@ -124,10 +147,14 @@ mod tests {
     fn no_data_and_empty_data_differ() {
         let acl = AclTable::new().acquire(&[Acl::open()]);
         let mut node = Node::new("name", None, acl, 1, 2);
+        let set_data = |node: &mut Node, data| node.replace_written(node.next_written(data, 3, 4));
         assert_eq!((node.name(), node.data(), node.data_len()), ("name", None, 0));
-        node.set_data(Some(b""));
+        set_data(&mut node, Some(b""));
         assert_eq!((node.name(), node.data(), node.data_len()), ("name", Some(&b""[..]), 0));
-        node.set_data(Some(b"data"));
+        let before = set_data(&mut node, Some(b"data"));
         assert_eq!((node.name(), node.data(), node.data_len()), ("name", Some(&b"data"[..]), 4));
+        assert_eq!((node.version, node.mzxid, node.mtime_ms), (2, 3, 4));
+        node.replace_written(before);
+        assert_eq!((node.name(), node.data(), node.version), ("name", Some(&b""[..]), 1));
     }
 }

@@ -203,6 +203,7 @@ impl State {
             zxid: self.facts.zxid,
             time_ms: self.facts.now_ms,
             events,
+            undo: None,
         }
     }
 

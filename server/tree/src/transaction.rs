@@ -1,7 +1,8 @@
 //! Client writes: what each checks, in which order, and what it does.
 //!
 //! The order of checks is that of ZooKeeper's `PrepRequestProcessor`, since it decides which error a client sees.
-//! Nothing is changed before the last check, so a write that fails leaves nothing behind but its zxid.
+//! Nothing is changed before the last check, so a write that fails leaves nothing behind but its zxid. The operations
+//! of a multi change the tree one after the other, and are taken back if one fails.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use crate::command::WriteOp;
 use crate::event::{Event, Reply, Table};
 use crate::session::{Session, Sessions};
 use crate::tree::{NewNode, Place, Tree};
+use crate::undo::Undo;
 
 /// What happens at one zxid.
 pub(crate) struct Transaction<'a> {
@@ -21,6 +23,8 @@ pub(crate) struct Transaction<'a> {
     pub zxid: Zxid,
     pub time_ms: i64,
     pub events: &'a mut Vec<Event>,
+    /// What was changed so far, in a multi.
+    pub undo: Option<Vec<Undo>>,
 }
 
 /// Who asks.
@@ -41,6 +45,40 @@ impl Transaction<'_> {
     ) -> Result<Reply, ErrorCode> {
         let client = Client { session, attach_epoch, identities };
         match op {
+            WriteOp::Multi { ops } => self.multi(client, ops),
+            op => self.one(client, op),
+        }
+    }
+
+    fn multi(mut self, client: Client<'_>, ops: &[WriteOp]) -> Result<Reply, ErrorCode> {
+        self.sessions.check(client.session, client.attach_epoch)?;
+        self.undo = Some(Vec::with_capacity(ops.len()));
+        let mut replies = Vec::with_capacity(ops.len());
+        for op in ops {
+            let done = match op {
+                WriteOp::SetAcl { .. } => Err(ErrorCode::BadArguments),
+                op => self.one(client, op),
+            };
+            match done {
+                Ok(reply) => replies.push(reply),
+                Err(code) => {
+                    self.roll_back();
+                    return Ok(Reply::RolledBack { failed: replies.len(), code });
+                }
+            }
+        }
+        Ok(Reply::Multi(replies))
+    }
+
+    fn roll_back(&mut self) {
+        self.events.clear();
+        for undo in self.undo.take().into_iter().flatten().rev() {
+            undo.take_back(self.tree, self.sessions);
+        }
+    }
+
+    fn one(&mut self, client: Client<'_>, op: &WriteOp) -> Result<Reply, ErrorCode> {
+        match op {
             WriteOp::Create { path, data, acl, flags, with_stat: _ } => {
                 self.create(client, path, data.as_deref(), acl, *flags)
             }
@@ -49,6 +87,8 @@ impl Transaction<'_> {
                 self.set_data(client, path, data.as_deref(), *version)
             }
             WriteOp::SetAcl { path, acl, version } => self.set_acl(client, path, acl, *version),
+            WriteOp::Check { path, version } => self.check(client, path, *version),
+            WriteOp::Multi { .. } => Err(ErrorCode::BadArguments),
         }
     }
 
@@ -121,6 +161,7 @@ impl Transaction<'_> {
         if mode.is_ephemeral() {
             self.sessions.own(client.session, node.slot);
         }
+        self.remember(|| Undo::Create { path: path.clone(), parent: parent_extra });
         let stored = self.tree.acl(node).clone();
         self.event(EventKind::NodeCreated, &path, Table::Data, stored);
         self.children_changed(parent, &path);
@@ -158,7 +199,8 @@ impl Transaction<'_> {
         let node = self.tree.find(path).ok_or(ErrorCode::NoNode)?;
         acl::check(self.tree.acl(node), perms::WRITE, client.identities)?;
         check_version(self.tree.node(node).version, version)?;
-        self.tree.set_data(node, data, self.zxid, self.time_ms);
+        let before = self.tree.set_data(node, data, self.zxid, self.time_ms);
+        self.remember(|| Undo::SetData { path: path.to_owned(), before });
         let acl = self.tree.acl(node).clone();
         self.event(EventKind::NodeDataChanged, path, Table::Data, acl);
         Ok(Reply::Stat(self.tree.stat(node)))
@@ -181,11 +223,28 @@ impl Transaction<'_> {
         Ok(Reply::Stat(self.tree.stat(node)))
     }
 
-    fn remove(&mut self, parent: Place, node: Place, path: &str) {
-        let acl = self.tree.acl(node).clone();
-        self.tree.remove(parent, node, self.zxid);
+    fn check(&mut self, client: Client<'_>, path: &str, version: i32) -> Result<Reply, ErrorCode> {
+        self.sessions.check(client.session, client.attach_epoch)?;
+        path::validate(path)?;
+        let node = self.tree.find(path).ok_or(ErrorCode::NoNode)?;
+        acl::check(self.tree.acl(node), perms::READ, client.identities)?;
+        check_version(self.tree.node(node).version, version)?;
+        Ok(Reply::Done)
+    }
+
+    fn remove(&mut self, parent: Place, place: Place, path: &str) {
+        let acl = self.tree.acl(place).clone();
+        let before = self.tree.extra(parent.slot);
+        let node = self.tree.remove(parent, place, self.zxid);
+        self.remember(|| Undo::Delete { path: path.to_owned(), parent: before, node, acl: acl.clone() });
         self.event(EventKind::NodeDeleted, path, Table::Both, acl);
         self.children_changed(parent, path);
+    }
+
+    fn remember(&mut self, undo: impl FnOnce() -> Undo) {
+        if let Some(changes) = &mut self.undo {
+            changes.push(undo());
+        }
     }
 
     fn children_changed(&mut self, parent: Place, child_path: &str) {

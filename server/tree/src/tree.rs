@@ -13,7 +13,7 @@ use crate::arena::{Arena, Slot};
 use crate::capture::Capture;
 use crate::child_table::ChildTable;
 use crate::digest::Digest;
-use crate::node::{Extra, Node};
+use crate::node::{Extra, Node, Written};
 use crate::record;
 
 pub(crate) struct Tree {
@@ -53,6 +53,19 @@ pub(crate) struct NewNode<'a> {
     pub owner: i64,
     pub zxid: Zxid,
     pub time_ms: i64,
+}
+
+/// A node that was taken out.
+pub(crate) struct Removed {
+    node: Node,
+    extra: Option<Extra>,
+}
+
+impl Removed {
+    /// The session of an ephemeral, else 0.
+    pub fn owner(&self) -> i64 {
+        self.extra.as_ref().map_or(0, |extra| extra.owner)
+    }
 }
 
 impl Tree {
@@ -194,36 +207,52 @@ impl Tree {
             let extra = Extra { owner: new.owner, ..Extra::of(&node) };
             node.extra = Some(self.extras.insert(extra));
         }
-        let slot = self.nodes.insert(node);
-        self.capture.slot_filled(slot);
-        self.attach(slot, parent.slot);
-        let place = parent.child(slot, new.name);
-        self.count_in(place);
-        place
+        self.place(parent, node, new.name)
     }
 
     /// The node must have no children. Its parent learns of it: pzxid, number of children.
-    pub fn remove(&mut self, parent: Place, place: Place, zxid: Zxid) {
+    pub fn remove(&mut self, parent: Place, place: Place, zxid: Zxid) -> Removed {
         self.keep_for_snapshot(place.slot);
         self.count_out(place);
         self.unlink(parent.slot, place.slot);
         self.change_extra(parent, |extra| extra.pzxid = zxid.0);
         let node = self.nodes.remove(place.slot);
         self.acls.release(node.acl);
-        if let Some(extra) = node.extra {
-            self.extras.remove(extra);
-        }
+        let extra = node.extra.map(|extra| self.extras.remove(extra));
+        Removed { node, extra }
     }
 
-    pub fn set_data(&mut self, place: Place, data: Option<&[u8]>, zxid: Zxid, time_ms: i64) {
+    /// Undoes a removal, but for what the parent learnt of it: see [`put_back_extra`](Self::put_back_extra). The node
+    /// may get another slot, and another place among its siblings.
+    pub fn put_back(&mut self, parent: Place, removed: Removed, acl: &[Acl]) -> Place {
+        let Removed { mut node, extra } = removed;
+        node.acl = self.acls.acquire(acl);
+        node.extra = extra.map(|extra| self.extras.insert(extra));
+        (node.parent, node.previous_sibling) = (Some(parent.slot), None);
+        let name = node.name().to_owned();
+        self.place(parent, node, &name)
+    }
+
+    /// Undoes what a node learnt when a child was created or removed. `before` is its [`extra`](Self::extra) of then.
+    pub fn put_back_extra(&mut self, place: Place, before: &Extra) {
+        self.change_extra(place, |extra| {
+            extra.cversion = before.cversion;
+            extra.pzxid = before.pzxid;
+        });
+    }
+
+    /// Returns what to [`put back`](Self::replace_written) to undo it.
+    pub fn set_data(&mut self, place: Place, data: Option<&[u8]>, zxid: Zxid, time_ms: i64) -> Written {
+        let new = self.node(place).next_written(data, zxid.0, time_ms);
+        self.replace_written(place, new)
+    }
+
+    pub fn replace_written(&mut self, place: Place, new: Written) -> Written {
         self.keep_for_snapshot(place.slot);
         self.count_out(place);
-        let node = &mut self.nodes[place.slot];
-        node.set_data(data);
-        node.version = node.version.wrapping_add(1);
-        node.mzxid = zxid.0;
-        node.mtime_ms = time_ms;
+        let before = self.nodes[place.slot].replace_written(new);
         self.count_in(place);
+        before
     }
 
     /// Only aversion rises: neither mzxid nor mtime tells of it, in ZooKeeper neither.
@@ -277,6 +306,16 @@ impl Tree {
             waiting.extend(self.children(place.slot).map(|slot| place.child(slot, self.nodes[slot].name())));
         }
         if found == self.len() { Ok(()) } else { Err("parents: they lead round in a circle") }
+    }
+
+    /// Gives a node that names its parent a slot, and adds it to everything.
+    fn place(&mut self, parent: Place, node: Node, name: &str) -> Place {
+        let slot = self.nodes.insert(node);
+        self.capture.slot_filled(slot);
+        self.attach(slot, parent.slot);
+        let place = parent.child(slot, name);
+        self.count_in(place);
+        place
     }
 
     fn attach(&mut self, slot: Slot, parent: Slot) {

@@ -27,6 +27,7 @@ use crate::fifo::Fifo;
 use crate::identity::{AuthError, Identities};
 use crate::pending::Pending;
 use crate::reads::{self, Asker};
+use crate::replies;
 use crate::requests::Read;
 use crate::stats::{Counter, Stats};
 
@@ -425,7 +426,7 @@ impl Connection {
             inner.end(Ending::Cut, &self.cut, &self.stats);
             return true;
         }
-        self.push(&mut inner, 1, |_, out| response(applied).encode(write.xid, applied.zxid, out));
+        self.push(&mut inner, 1, |_, out| replies::of_write(applied).encode(write.xid, applied.zxid, out));
         self.stats.writes.record(write.received.elapsed());
         if write.closes {
             inner.end(Ending::Flushing, &self.cut, &self.stats);
@@ -548,21 +549,5 @@ impl Inner {
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").field("id", &self.id).field("peer", &self.peer).finish_non_exhaustive()
-    }
-}
-
-/// The reply to a write, from what it did.
-fn response(applied: &Applied<'_>) -> Response {
-    match &applied.result {
-        Err(code) => Response::Error(*code),
-        Ok(Reply::Created { path, stat }) => match applied.command {
-            Command::Client { op: WriteOp::Create { with_stat: true, .. }, .. } => {
-                Response::Create2 { path: path.clone(), stat: *stat }
-            }
-            _ => Response::Create { path: path.clone() },
-        },
-        Ok(Reply::Stat(stat)) => Response::Stat(*stat),
-        // Sessions and control epochs are no client's writes.
-        Ok(Reply::Done | Reply::Session { .. } | Reply::ControlEpoch(_)) => Response::Empty,
     }
 }

@@ -23,6 +23,7 @@ pub mod metrics;
 pub mod open_files;
 pub mod pending;
 pub mod reads;
+mod replies;
 pub mod requests;
 pub mod shutdown;
 pub mod socket;

@@ -90,6 +90,10 @@ fn sort(request: Request) -> Action {
         Request::SetAcl { path, acl, version } => {
             return Action::Write(WriteOp::SetAcl { path, acl, version });
         }
+        Request::Multi { ops } => match ops.into_iter().map(part_of_multi).collect() {
+            Some(ops) => return Action::Write(WriteOp::Multi { ops }),
+            None => Read::Refused(ErrorCode::Unimplemented),
+        },
         Request::Close => return Action::Close,
         Request::Sync { path } => return Action::Sync { path },
         Request::Auth { scheme, auth } => return Action::Auth { scheme, auth },
@@ -107,7 +111,6 @@ fn sort(request: Request) -> Action {
         | Request::GetAllChildrenNumber { .. }
         | Request::GetEphemerals { .. }
         | Request::Check { .. }
-        | Request::Multi { .. }
         | Request::MultiRead { .. }
         | Request::Reconfig { .. }
         | Request::Sasl { .. }
@@ -116,6 +119,18 @@ fn sort(request: Request) -> Action {
         | Request::CheckWatches { .. }
         | Request::RemoveWatches { .. } => Read::Refused(ErrorCode::Unimplemented),
     })
+}
+
+/// `None` for the writes that are not served yet.
+fn part_of_multi(request: Request) -> Option<WriteOp> {
+    match request {
+        // On its own it is refused.
+        Request::Check { path, version } => Some(WriteOp::Check { path, version }),
+        other => match sort(other) {
+            Action::Write(op) => Some(op),
+            _ => None,
+        },
+    }
 }
 
 #[cfg(test)]
@@ -134,14 +149,9 @@ mod tests {
 
     #[test]
     fn unknown_and_unserved_opcodes_are_refused_in_their_turn() {
-        for op in [0, -1, -10, 13, 14, 20, 999] {
-            let mut body = BytesMut::new();
-            // A path and a version, or an empty multi's terminator, so that what is known decodes.
-            if op == 14 {
-                body.put_slice(&[255, 255, 255, 255, 1, 255, 255, 255, 255]);
-            } else {
-                body.put_slice(&[0, 0, 0, 1, b'/', 255, 255, 255, 255]);
-            }
+        for op in [0, -1, -10, 13, 20, 104, 999] {
+            // A path and a version, so that what is known decodes.
+            let body = [0, 0, 0, 1, b'/', 255, 255, 255, 255];
             let (xid, action) = decode(frame(7, op, &body)).unwrap();
             assert_eq!(xid, 7);
             assert!(
@@ -149,6 +159,21 @@ mod tests {
                 "{op}: {action:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_multi_is_one_write_if_all_its_parts_are_served() {
+        let path = || "/a".to_owned();
+        let check = Request::Check { path: path(), version: 1 };
+        let container = Request::CreateContainer { path: path(), data: None, acl: vec![], flags: 4 };
+        let sorted =
+            sort(Request::Multi { ops: vec![check.clone(), Request::Delete { path: path(), version: 2 }] });
+        let Action::Write(WriteOp::Multi { ops }) = sorted else { panic!("{sorted:?}") };
+        let expected =
+            [WriteOp::Check { path: path(), version: 1 }, WriteOp::Delete { path: path(), version: 2 }];
+        assert_eq!(ops, expected);
+        let unserved = sort(Request::Multi { ops: vec![check, container] });
+        assert!(matches!(unserved, Action::Read(Read::Refused(ErrorCode::Unimplemented))), "{unserved:?}");
     }
 
     #[test]

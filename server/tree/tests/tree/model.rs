@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use zke_tree::{Command, Event, Reply, State, WriteOp};
 use zke_wire::{Acl, CreateMode, ErrorCode, EventKind, SessionId, Stat, Zxid, path};
 
-use crate::ensemble::Ensemble;
+use crate::ensemble::{Ensemble, Outcome};
 use crate::random;
 
 #[derive(Debug, Clone)]
@@ -75,35 +75,85 @@ impl Model {
                     self.nodes.iter().filter(|(_, node)| owned(node)).map(|(path, _)| path.clone()).collect();
                 Ok((paths.iter().flat_map(|path| self.remove(path, zxid)).collect(), "done".into()))
             }
-            Command::Client { session, attach_epoch, op, .. } => match op {
-                WriteOp::Create { path, data, flags, .. } => {
-                    let mode = CreateMode::from_flags(*flags)?;
-                    if mode == CreateMode::Container {
-                        return Err(ErrorCode::Unimplemented);
-                    }
-                    self.check(*session, *attach_epoch)?;
-                    self.create(path, data.clone(), mode, *session, zxid, time_ms)
-                }
-                WriteOp::Delete { path, version } => {
-                    self.check(*session, *attach_epoch)?;
-                    self.delete(path, *version, zxid)
-                }
-                WriteOp::SetData { path, data, version } => {
-                    self.check(*session, *attach_epoch)?;
-                    path::validate(path)?;
-                    let node = self.nodes.get_mut(path).ok_or(ErrorCode::NoNode)?;
-                    if path == "/zookeeper/config" {
-                        return Err(ErrorCode::NoAuth);
-                    }
-                    check_version(*version, node.stat.version)?;
-                    node.data = data.clone();
-                    node.stat.version += 1;
-                    (node.stat.mzxid, node.stat.mtime_ms) = (zxid, time_ms);
-                    Ok((vec![(EventKind::NodeDataChanged, path.clone())], format!("{:?}", self.stat(path))))
-                }
-                WriteOp::SetAcl { .. } => panic!("the model has no lists"),
-            },
+            Command::Client { session, attach_epoch, op: WriteOp::Multi { ops }, .. } => {
+                self.check(*session, *attach_epoch)?;
+                Ok(self.multi(*session, *attach_epoch, ops, zxid, time_ms))
+            }
+            Command::Client { session, attach_epoch, op, .. } => {
+                self.write(*session, *attach_epoch, op, zxid, time_ms)
+            }
             other => panic!("the model has no {other:?}"),
+        }
+    }
+
+    fn multi(
+        &mut self,
+        session: SessionId,
+        attach_epoch: u32,
+        ops: &[WriteOp],
+        zxid: Zxid,
+        time_ms: i64,
+    ) -> (Vec<Heard>, String) {
+        let before = self.nodes.clone();
+        let (mut heard, mut shown) = (vec![], vec![]);
+        for op in ops {
+            match self.write(session, attach_epoch, op, zxid, time_ms) {
+                Ok((events, reply)) => {
+                    heard.extend(events);
+                    shown.push(reply);
+                }
+                Err(code) => {
+                    self.nodes = before;
+                    return (vec![], format!("{} failed: {code}", shown.len()));
+                }
+            }
+        }
+        (heard, shown.join("; "))
+    }
+
+    fn write(
+        &mut self,
+        session: SessionId,
+        attach_epoch: u32,
+        op: &WriteOp,
+        zxid: Zxid,
+        time_ms: i64,
+    ) -> Result<(Vec<Heard>, String), ErrorCode> {
+        match op {
+            WriteOp::Create { path, data, flags, .. } => {
+                let mode = CreateMode::from_flags(*flags)?;
+                if mode == CreateMode::Container {
+                    return Err(ErrorCode::Unimplemented);
+                }
+                self.check(session, attach_epoch)?;
+                self.create(path, data.clone(), mode, session, zxid, time_ms)
+            }
+            WriteOp::Delete { path, version } => {
+                self.check(session, attach_epoch)?;
+                self.delete(path, *version, zxid)
+            }
+            WriteOp::SetData { path, data, version } => {
+                self.check(session, attach_epoch)?;
+                path::validate(path)?;
+                let node = self.nodes.get_mut(path).ok_or(ErrorCode::NoNode)?;
+                if path == "/zookeeper/config" {
+                    return Err(ErrorCode::NoAuth);
+                }
+                check_version(*version, node.stat.version)?;
+                node.data = data.clone();
+                node.stat.version += 1;
+                (node.stat.mzxid, node.stat.mtime_ms) = (zxid, time_ms);
+                Ok((vec![(EventKind::NodeDataChanged, path.clone())], format!("{:?}", self.stat(path))))
+            }
+            WriteOp::Check { path, version } => {
+                self.check(session, attach_epoch)?;
+                path::validate(path)?;
+                let node = self.nodes.get(path).ok_or(ErrorCode::NoNode)?;
+                check_version(*version, node.stat.version)?;
+                Ok((vec![], "done".into()))
+            }
+            // The model has no lists: they are left out where they could succeed.
+            WriteOp::SetAcl { .. } | WriteOp::Multi { .. } => Err(ErrorCode::BadArguments),
         }
     }
 
@@ -199,6 +249,8 @@ fn show(reply: Reply) -> String {
         Reply::Created { path, stat } => format!("{path} {stat:?}"),
         Reply::Stat(stat) => format!("{stat:?}"),
         Reply::Done => "done".into(),
+        Reply::Multi(replies) => replies.into_iter().map(show).collect::<Vec<_>>().join("; "),
+        Reply::RolledBack { failed, code } => format!("{failed} failed: {code}"),
         Reply::Session { .. } => "session".into(),
         Reply::ControlEpoch(_) => panic!("nobody asked"),
     }
@@ -243,4 +295,47 @@ proptest! {
         }
         assert_same_tree(&ensemble.state, &model);
     }
+
+    /// Down to the digest, and in what every later command does.
+    #[test]
+    fn a_multi_that_fails_is_a_refused_write_and_one_of_one_is_its_operation(
+        before in vec(random::command(), 0..80),
+        multi in random::client_command(vec(random::one_op(Just(vec![Acl::open()])), 1..8)
+            .prop_map(|ops| WriteOp::Multi { ops })),
+        after in vec(random::command(), 0..20),
+    ) {
+        let (mut ours, mut other) = (Ensemble::new(), Ensemble::new());
+        for command in before {
+            prop_assert_eq!(ours.apply(command.clone()), other.apply(command));
+        }
+        let outcome = ours.apply(multi.clone());
+        let expected = match (&outcome.result, alone(multi)) {
+            (Ok(Reply::RolledBack { code, .. }) | Err(code), _) => {
+                let refused = other.apply(Command::Refused { code: *code });
+                Outcome { result: outcome.result.clone(), ..refused }
+            }
+            (_, Some(command)) => {
+                let outcome = other.apply(command);
+                Outcome { result: outcome.result.map(|reply| Reply::Multi(vec![reply])), ..outcome }
+            }
+            _ => return Ok(()),
+        };
+        prop_assert_eq!(outcome, expected);
+        prop_assert_eq!(ours.state.digest(), other.state.digest());
+        for command in after {
+            prop_assert_eq!(ours.apply(command.clone()), other.apply(command));
+        }
+        prop_assert_eq!(ours.state.digest(), other.state.digest());
+        prop_assert_eq!(ours.state.node_count(), other.state.node_count());
+        prop_assert_eq!(ours.state.approximate_data_size(), other.state.approximate_data_size());
+    }
+}
+
+/// The one operation of a multi, as a command of its own.
+fn alone(multi: Command) -> Option<Command> {
+    let Command::Client { session, attach_epoch, identities, op: WriteOp::Multi { mut ops } } = multi else {
+        return None;
+    };
+    let op = ops.pop().filter(|_| ops.is_empty())?;
+    Some(Command::Client { session, attach_epoch, identities, op })
 }

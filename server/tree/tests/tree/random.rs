@@ -32,11 +32,20 @@ fn version() -> impl Strategy<Value = i32> {
 
 pub fn write_op(acl: impl Strategy<Value = Vec<Acl>> + Clone) -> impl Strategy<Value = WriteOp> {
     prop_oneof![
+        5 => one_op(acl.clone()),
+        1 => vec(one_op(acl), 0..6).prop_map(|ops| WriteOp::Multi { ops }),
+    ]
+}
+
+/// Anything but a multi.
+pub fn one_op(acl: impl Strategy<Value = Vec<Acl>> + Clone) -> impl Strategy<Value = WriteOp> {
+    prop_oneof![
         8 => (path(), data(), acl.clone(), -1..5, any::<bool>())
             .prop_map(|(path, data, acl, flags, with_stat)| WriteOp::Create { path, data, acl, flags, with_stat }),
         4 => (path(), version()).prop_map(|(path, version)| WriteOp::Delete { path, version }),
         4 => (path(), data(), version()).prop_map(|(path, data, version)| WriteOp::SetData { path, data, version }),
         1 => (path(), acl, version()).prop_map(|(path, acl, version)| WriteOp::SetAcl { path, acl, version }),
+        1 => (path(), version()).prop_map(|(path, version)| WriteOp::Check { path, version }),
     ]
 }
 
@@ -146,6 +155,27 @@ fn data_is_a_slice_of_the_encoded_proposal() {
         panic!("another command came back");
     };
     assert!(range.contains(&data.as_ptr()));
+}
+
+#[test]
+fn a_multi_in_a_multi_is_no_proposal() {
+    let proposal_of = |op| {
+        let command = Command::Client { session: SessionId(1), attach_epoch: 0, identities: vec![], op };
+        Proposal { time_ms: 0, origin: Origin::default(), first_sequence: 1, commands: vec![command] }
+    };
+    let empty = WriteOp::Multi { ops: vec![] };
+    let nested = WriteOp::Multi { ops: vec![empty.clone()] };
+    assert_eq!(Proposal::decode(proposal_of(empty.clone()).encode()), Ok(proposal_of(empty)));
+    assert!(Proposal::decode(proposal_of(nested).encode()).is_err());
+}
+
+#[test]
+fn the_log_is_cut_by_what_a_multi_holds() {
+    let set =
+        |len: usize| WriteOp::SetData { path: "/a".into(), data: Some(vec![0; len].into()), version: -1 };
+    let command = |op| Command::Client { session: SessionId(1), attach_epoch: 0, identities: vec![], op };
+    let hint = command(WriteOp::Multi { ops: vec![set(1_000), set(2_000)] }).size_hint();
+    assert!((3_000..3_200).contains(&hint), "{hint}");
 }
 
 #[test]

@@ -10,6 +10,7 @@
 //! | `epoch NAME ATTACH_EPOCH` | that client's connection is the one of this epoch from now on |
 //! | `auth NAME SCHEME:ID` | one more identity of that client's connection |
 //! | `NAME create PATH [DATA] [e] [s] [flags=N] [acl=PERMS@SCHEME:ID,…]` | likewise `delete PATH [VERSION]`, `set PATH DATA [VERSION]`, `setacl PATH ACL [VERSION]` |
+//! | `NAME check PATH [VERSION]` · `NAME multi WRITE ; WRITE ; …` | WRITE is one of the above without its NAME |
 //! | `NAME get·exists·stat·ls·getacl PATH` | reads |
 //! | `NAME watch data·exist·child PATH` · `NAME setwatches ZXID [data=PATH] [exist=PATH] [child=PATH]` | watches |
 //! | `control`, `serve EPOCH on·off`, `retire EPOCH MEMBER`, `raise EPOCH`, `refuse CODE` | the operator's and the leader's commands |
@@ -182,18 +183,10 @@ impl Player {
         let outcome = self.ensemble.apply(command);
         let state = &self.ensemble.state;
         _ = write!(out, "{} ", outcome.zxid);
-        print(out, outcome.result.clone(), |reply| match reply {
-            Reply::Created { path, stat } => {
-                assert_eq!(state.exists(&path, &[Id::new("super", "")]), Ok(stat));
-                format!("created {path}")
-            }
-            Reply::Stat(stat) => show_stat(&stat),
-            Reply::Done => "done".into(),
-            Reply::Session { timeout_ms, attach_epoch, .. } => {
-                format!("session, timeout {timeout_ms} ms, attach epoch {attach_epoch}")
-            }
-            Reply::ControlEpoch(epoch) => format!("control epoch {epoch}"),
-        });
+        if let Ok(Reply::Created { path, stat }) = &outcome.result {
+            assert_eq!(state.exists(path, &[Id::new("super", "")]), Ok(*stat));
+        }
+        print(out, outcome.result.clone(), show_reply);
         for event in &outcome.events {
             assert_eq!(event.zxid, outcome.zxid);
             let mut watchers = self.watches.trigger(event);
@@ -225,6 +218,23 @@ impl Player {
     }
 }
 
+fn show_reply(reply: Reply) -> String {
+    match reply {
+        Reply::Created { path, .. } => format!("created {path}"),
+        Reply::Stat(stat) => show_stat(&stat),
+        Reply::Done => "done".into(),
+        Reply::Multi(replies) => {
+            let lines = replies.into_iter().map(|reply| format!("\n    {}", show_reply(reply)));
+            format!("all {}{}", lines.len(), lines.collect::<String>())
+        }
+        Reply::RolledBack { failed, code } => format!("rolled back: {failed} failed, {code}"),
+        Reply::Session { timeout_ms, attach_epoch, .. } => {
+            format!("session, timeout {timeout_ms} ms, attach epoch {attach_epoch}")
+        }
+        Reply::ControlEpoch(epoch) => format!("control epoch {epoch}"),
+    }
+}
+
 fn parse_write(words: &[&str]) -> Option<WriteOp> {
     let version = |words: &[&str]| words.first().map_or(Some(-1), |word| word.parse().ok());
     Some(match *words {
@@ -247,6 +257,11 @@ fn parse_write(words: &[&str]) -> Option<WriteOp> {
         ["delete", path, ref rest @ ..] => WriteOp::Delete { path: path.into(), version: version(rest)? },
         ["set", path, data, ref rest @ ..] => {
             WriteOp::SetData { path: path.into(), data: parse_data(data), version: version(rest)? }
+        }
+        ["check", path, ref rest @ ..] => WriteOp::Check { path: path.into(), version: version(rest)? },
+        ["multi"] => WriteOp::Multi { ops: vec![] },
+        ["multi", ref ops @ ..] => {
+            WriteOp::Multi { ops: ops.split(|word| *word == ";").map(parse_write).collect::<Option<_>>()? }
         }
         ["setacl", path, acl, ref rest @ ..] => {
             WriteOp::SetAcl { path: path.into(), acl: parse_acl(acl)?, version: version(rest)? }

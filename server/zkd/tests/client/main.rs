@@ -4,6 +4,7 @@
 mod ensemble;
 mod garbage;
 mod http;
+mod multi;
 mod nodes;
 mod order;
 mod protocol;

@@ -153,6 +153,14 @@ pub fn delete(path: &str) -> Request {
     Request::Delete { path: path.to_owned(), version: -1 }
 }
 
+pub fn create2(path: &str, flags: i32) -> Request {
+    Request::Create { path: path.to_owned(), data: None, acl: vec![Acl::open()], flags, with_stat: true }
+}
+
+pub fn check(path: &str, version: i32) -> Request {
+    Request::Check { path: path.to_owned(), version }
+}
+
 pub fn set(path: &str, data: &str) -> Request {
     set_version(path, data, -1)
 }
