@@ -1,12 +1,16 @@
 //! Answers what needs no log: evaluates a request against this member's state, arms its watch and encodes the reply,
 //! as one step that the apply thread cannot come between.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use zke_tree::{Missed, State};
-use zke_wire::{ClientInfo, ErrorCode, Id, Response, Zxid, encode_event, xid};
+use zke_wire::{ClientInfo, ErrorCode, Id, MultiResult, Response, Zxid, encode_event, xid};
 
 use crate::connection::{ConnectionId, Watches};
-use crate::requests::Read;
+use crate::requests::{Read, ReadOp};
+
+/// Of data and names in the answer to a multiRead, since a small request may ask for one large node thousands of times.
+/// More than that is answered MarshallingError. ZooKeeper's clients take 1 MiB unless told otherwise.
+const MULTI_READ_MAX_BYTES: usize = 16 << 20;
 
 /// Who asks: whose rights count and where a watch belongs.
 pub struct Asker<'a> {
@@ -33,6 +37,7 @@ pub fn answer(read: Read, xid: i32, state: &State, asker: &Asker<'_>, out: &mut 
         Read::Refused(code) => Response::Error(code),
         Read::Sync { path } => Response::Sync { path },
         Read::WhoAmI => who_am_i(asker.identities),
+        Read::MultiRead { ops } => multi_read(state, asker.identities, &ops),
         Read::Exists { path, watch } => exists(state, asker, &path, watch),
         Read::GetData { path, watch } => match state.data(&path, asker.identities) {
             Ok((data, stat)) => {
@@ -82,6 +87,38 @@ fn exists(state: &State, asker: &Asker<'_>, path: &str, watch: bool) -> Response
         asker.watches.lock().arm_data(path, asker.connection);
     }
     found.map_or_else(Response::Error, Response::Stat)
+}
+
+/// Each for itself: one that fails has its error among the results.
+fn multi_read(state: &State, identities: &[Id], ops: &[ReadOp]) -> Response {
+    let mut room = MULTI_READ_MAX_BYTES;
+    let mut results = Vec::with_capacity(ops.len());
+    for op in ops {
+        let (result, bytes) = match read_one(state, identities, op) {
+            Ok(read) => read,
+            Err(code) => (MultiResult::Error(code), 0),
+        };
+        let Some(rest) = room.checked_sub(bytes) else { return Response::Error(ErrorCode::MarshallingError) };
+        room = rest;
+        results.push(result);
+    }
+    Response::Multi { results }
+}
+
+/// With the bytes of data and names.
+fn read_one(state: &State, identities: &[Id], op: &ReadOp) -> Result<(MultiResult, usize), ErrorCode> {
+    match op {
+        ReadOp::GetData { path } => {
+            let (data, stat) = state.get_data(path, identities)?;
+            let bytes = data.as_ref().map_or(0, Bytes::len);
+            Ok((MultiResult::Data { data, stat }, bytes))
+        }
+        ReadOp::GetChildren { path } => {
+            let (children, _) = state.get_children(path, identities)?;
+            let bytes = children.iter().map(|name| size_of::<String>() + name.len()).sum();
+            Ok((MultiResult::Children { children }, bytes))
+        }
+    }
 }
 
 fn who_am_i(identities: &[Id]) -> Response {

@@ -53,8 +53,18 @@ pub enum Read {
         child: Vec<String>,
     },
     WhoAmI,
+    MultiRead {
+        ops: Vec<ReadOp>,
+    },
     /// An answer that is known already and only waits for its turn.
     Refused(ErrorCode),
+}
+
+/// One read of several in a request. It arms no watch, whatever the client says: as ZooKeeper.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ReadOp {
+    GetData { path: String },
+    GetChildren { path: String },
 }
 
 /// The first eight bytes of a request's frame, which ought to be its header, were not there. Without a xid there is
@@ -106,12 +116,15 @@ fn sort(request: Request) -> Action {
             Read::SetWatches { relative_zxid, data, exist, child }
         }
         Request::WhoAmI => Read::WhoAmI,
+        Request::MultiRead { ops } => match ops.into_iter().map(part_of_multi_read).collect() {
+            Some(ops) => Read::MultiRead { ops },
+            None => Read::Refused(ErrorCode::MarshallingError),
+        },
         Request::CreateContainer { .. }
         | Request::CreateTtl { .. }
         | Request::GetAllChildrenNumber { .. }
         | Request::GetEphemerals { .. }
         | Request::Check { .. }
-        | Request::MultiRead { .. }
         | Request::Reconfig { .. }
         | Request::Sasl { .. }
         | Request::SetWatches2 { .. }
@@ -130,6 +143,15 @@ fn part_of_multi(request: Request) -> Option<WriteOp> {
             Action::Write(op) => Some(op),
             _ => None,
         },
+    }
+}
+
+/// `None` for what cannot be in one, and is refused when it is decoded.
+fn part_of_multi_read(request: Request) -> Option<ReadOp> {
+    match request {
+        Request::GetData { path, .. } => Some(ReadOp::GetData { path }),
+        Request::GetChildren { path, .. } => Some(ReadOp::GetChildren { path }),
+        _ => None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Several operations in one request.
 
-use zke_wire::{ErrorCode, EventKind, MultiResult, OpCode, Request, Response, Stat};
+use zke_wire::{Acl, ErrorCode, EventKind, MultiResult, OpCode, Request, Response, Stat, perms};
 
 use crate::raw::{self, Raw};
 use crate::server::Server;
@@ -156,4 +156,64 @@ fn thousands_of_operations_are_one() {
     ops.pop();
     assert_eq!(results(client.call(multi(ops))).len(), 5_000);
     assert_eq!(raw::stat_of(client.call(raw::exists("/"))).num_children, 5_001);
+}
+
+#[test]
+fn reads_are_answered_each_for_itself_and_arm_no_watch() {
+    let server = Server::start();
+    let (mut client, _) = Raw::connect(server.address);
+    client.call(raw::create("/a", "one", 0)).unwrap();
+    client.call(raw::create("/a/b", "", 0)).unwrap();
+    let (data, stat) = raw::data_of(client.call(raw::get("/a")));
+    let ops = vec![
+        raw::watching(raw::get("/a")),
+        raw::get("/none"),
+        raw::watching(raw::children("/a")),
+        raw::children("/a/b"),
+        raw::children("/none"),
+    ];
+    let expected = [
+        MultiResult::Data { data: Some(data.into()), stat },
+        MultiResult::Error(ErrorCode::NoNode),
+        MultiResult::Children { children: vec!["b".to_owned()] },
+        MultiResult::Children { children: vec![] },
+        MultiResult::Error(ErrorCode::NoNode),
+    ];
+    assert_eq!(results(client.call(Request::MultiRead { ops })), expected);
+    assert_eq!(results(client.call(Request::MultiRead { ops: vec![] })), []);
+    // An event would come before the reply.
+    client.call(raw::delete("/a/b")).unwrap();
+    client.call(raw::set("/a", "two")).unwrap();
+}
+
+#[test]
+fn reads_see_the_own_writes_in_front_of_them_and_what_the_client_may_not_read_is_refused() {
+    let server = Server::start();
+    let (mut client, _) = Raw::connect(server.address);
+    let write_only = vec![Acl { perms: perms::WRITE, ..Acl::open() }];
+    let hidden =
+        Request::Create { path: "/h".into(), data: None, acl: write_only, flags: 0, with_stat: false };
+    let ops = vec![raw::get("/h"), raw::children("/h"), raw::get("/a")];
+    client.send_all(&[(1, hidden), (2, raw::create("/a", "", 0)), (3, Request::MultiRead { ops })]);
+    client.reply(OpCode::Create);
+    client.reply(OpCode::Create);
+    let (header, response) = client.reply(OpCode::MultiRead);
+    assert_eq!((header.xid, header.err), (3, None));
+    let results = results(Ok(response));
+    assert_eq!(results[..2], [MultiResult::Error(ErrorCode::NoAuth), MultiResult::Error(ErrorCode::NoAuth)]);
+    assert!(matches!(results[2], MultiResult::Data { .. }));
+}
+
+#[test]
+fn a_small_request_cannot_ask_for_more_than_there_is_room_for() {
+    let server = Server::start();
+    let (mut client, _) = Raw::connect(server.address);
+    client.call(raw::create("/large", &"x".repeat(1_000_000), 0)).unwrap();
+    let ops = |count| Request::MultiRead { ops: vec![raw::get("/large"); count] };
+    assert_eq!(results(client.call(ops(10))).len(), 10);
+    assert_eq!(client.call(ops(10_000)), Err(ErrorCode::MarshallingError));
+    assert_eq!(
+        client.call(Request::MultiRead { ops: vec![raw::exists("/")] }),
+        Err(ErrorCode::MarshallingError)
+    );
 }
