@@ -3,7 +3,7 @@
 //! A bad path is a node that is not there, as in ZooKeeper. Reads arm no watches: see [`WatchTable`](crate::WatchTable).
 
 use bytes::Bytes;
-use zke_wire::{Acl, ErrorCode, Id, Stat, perms};
+use zke_wire::{Acl, ErrorCode, Id, SessionId, Stat, perms};
 
 use crate::acl;
 use crate::state::State;
@@ -62,6 +62,28 @@ impl State {
         let administers = acl::allows(list, perms::ADMIN, identities);
         let shown = if administers { list.to_vec() } else { acl::masked(list) };
         Ok((shown, self.tree.stat(place)))
+    }
+
+    /// How many nodes there are below, at any depth. It walks them all, but for the root.
+    ///
+    /// # Errors
+    /// `NoNode`, `NoAuth`.
+    pub fn all_children_number(&self, path: &str, identities: &[Id]) -> Result<usize, ErrorCode> {
+        let place = self.readable(path, perms::READ, identities)?;
+        if place == self.tree.root() {
+            return Ok(self.tree.len() - 1);
+        }
+        Ok(self.tree.descendants(place.slot))
+    }
+
+    /// Paths of a session's ephemerals that begin with `prefix`, in order: a text, not a parent. No list keeps a session
+    /// from its own.
+    pub fn ephemerals(&self, session: SessionId, prefix: &str) -> Vec<String> {
+        let slots = self.sessions.get(session).into_iter().flat_map(|session| &session.ephemerals);
+        let paths = slots.map(|&slot| self.tree.path_of(slot));
+        let mut paths: Vec<String> = paths.filter(|path| path.starts_with(prefix)).collect();
+        paths.sort_unstable();
+        paths
     }
 
     /// As ZooKeeper counts znodes: the root twice, so a fresh server has 5.

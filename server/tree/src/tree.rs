@@ -179,6 +179,18 @@ impl Tree {
         iter::successors(self.extra(parent).first_child, next)
     }
 
+    /// How many nodes there are below this one, at any depth.
+    pub fn descendants(&self, slot: Slot) -> usize {
+        let mut waiting = vec![slot];
+        let mut count = 0;
+        while let Some(parent) = waiting.pop() {
+            let before = waiting.len();
+            waiting.extend(self.children(parent));
+            count += waiting.len() - before;
+        }
+        count
+    }
+
     pub fn path_of(&self, slot: Slot) -> String {
         let ancestors = iter::successors(Some(slot), |&slot| self.nodes[slot].parent);
         let mut names: Vec<&str> = ancestors.map(|slot| self.nodes[slot].name()).collect();

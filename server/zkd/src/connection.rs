@@ -469,8 +469,10 @@ impl Connection {
         }
         let Asked { xid, received, read } = asked;
         let mut messages = 0;
+        let session = inner.session.map_or(SessionId::NONE, |attached| attached.id);
         self.push(inner, 0, |identities, out| {
-            let asker = Asker { connection: self.id, identities: identities.as_slice(), watches };
+            let identities = identities.as_slice();
+            let asker = Asker { connection: self.id, session, identities, watches };
             messages = reads::answer(read, xid, state, &asker, out);
         });
         self.count_sent(messages);

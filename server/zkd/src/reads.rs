@@ -3,7 +3,7 @@
 
 use bytes::{Bytes, BytesMut};
 use zke_tree::{Missed, State};
-use zke_wire::{ClientInfo, ErrorCode, Id, MultiResult, Response, Zxid, encode_event, xid};
+use zke_wire::{ClientInfo, ErrorCode, Id, MultiResult, Response, SessionId, Zxid, encode_event, xid};
 
 use crate::connection::{ConnectionId, Watches};
 use crate::requests::{Read, ReadOp};
@@ -15,6 +15,7 @@ const MULTI_READ_MAX_BYTES: usize = 16 << 20;
 /// Who asks: whose rights count and where a watch belongs.
 pub struct Asker<'a> {
     pub connection: ConnectionId,
+    pub session: SessionId,
     pub identities: &'a [Id],
     pub watches: &'a Watches,
 }
@@ -66,6 +67,14 @@ pub fn answer(read: Read, xid: i32, state: &State, asker: &Asker<'_>, out: &mut 
             }
             Err(code) => Response::Error(code),
         },
+        Read::GetAllChildrenNumber { path } => match state.all_children_number(&path, asker.identities) {
+            Ok(number) => Response::ChildrenNumber(i32::try_from(number).unwrap_or(i32::MAX)),
+            Err(code) => Response::Error(code),
+        },
+        Read::GetEphemerals { prefix } => {
+            let paths = state.ephemerals(asker.session, prefix.as_deref().unwrap_or_default());
+            Response::Ephemerals { paths }
+        }
         Read::SetWatches { relative_zxid, data, exist, child } => {
             let missed = Missed::since(state, relative_zxid, data, exist, child);
             for event in &missed.events {

@@ -11,7 +11,7 @@
 //! | `auth NAME SCHEME:ID` | one more identity of that client's connection |
 //! | `NAME create PATH [DATA] [e] [s] [flags=N] [acl=PERMS@SCHEME:ID,…]` | likewise `delete PATH [VERSION]`, `set PATH DATA [VERSION]`, `setacl PATH ACL [VERSION]` |
 //! | `NAME check PATH [VERSION]` · `NAME multi WRITE ; WRITE ; …` | WRITE is one of the above without its NAME |
-//! | `NAME get·exists·stat·ls·getacl PATH` | reads |
+//! | `NAME get·exists·stat·ls·getacl·below PATH` · `NAME ephemerals PREFIX` | reads |
 //! | `NAME watch data·exist·child PATH` · `NAME setwatches ZXID [data=PATH] [exist=PATH] [child=PATH]` | watches |
 //! | `control`, `serve EPOCH on·off`, `retire EPOCH MEMBER`, `raise EPOCH`, `refuse CODE` | the operator's and the leader's commands |
 //! | `counts` | of nodes, watches, sessions |
@@ -153,6 +153,12 @@ impl Player {
             ["getacl", path] => print(out, state.get_acl(path, &identities), |(acl, stat)| {
                 format!("{} aversion {}", show_acl(&acl), stat.aversion)
             }),
+            ["below", path] => {
+                print(out, state.all_children_number(path, &identities), |number| number.to_string());
+            }
+            ["ephemerals", prefix] => {
+                _ = writeln!(out, "{:?}", state.ephemerals(session_of(watcher), plain(prefix)));
+            }
             ["watch", "data" | "exist", path] => self.watches.arm_data(path, watcher),
             ["watch", "child", path] => self.watches.arm_child(path, watcher),
             ["setwatches", zxid, ref paths @ ..] => {

@@ -128,3 +128,30 @@ fn large_data_and_many_children_go_through() {
     };
     assert_eq!(children.len(), 3_000);
 }
+
+#[test]
+fn all_below_a_node_are_counted_and_a_session_s_ephemerals_listed() {
+    let server = Server::start();
+    let (mut client, _) = Raw::connect(server.address);
+    let (mut other, _) = Raw::connect(server.address);
+    for (path, flags) in [("/p", 0), ("/p/q", 0), ("/p/q/r", 1), ("/p/q/s", 0), ("/pe", 1)] {
+        client.call(raw::create(path, "", flags)).unwrap();
+    }
+    other.call(raw::create("/p/o", "", 1)).unwrap();
+    let below = |path: &str| Request::GetAllChildrenNumber { path: path.to_owned() };
+    assert_eq!(client.call(below("/p")), Ok(Response::ChildrenNumber(4)));
+    // With the three nodes that are there from the beginning.
+    assert_eq!(client.call(below("/")), Ok(Response::ChildrenNumber(9)));
+    assert_eq!(client.call(below("/none")), Err(ErrorCode::NoNode));
+    let ephemerals = |client: &mut Raw, prefix: Option<&str>| {
+        let request = Request::GetEphemerals { prefix: prefix.map(str::to_owned) };
+        match client.call(request) {
+            Ok(Response::Ephemerals { paths }) => paths.join(" "),
+            other => panic!("not the answer to getEphemerals: {other:?}"),
+        }
+    };
+    assert_eq!(ephemerals(&mut client, None), "/p/q/r /pe");
+    assert_eq!(ephemerals(&mut client, Some("/")), "/p/q/r /pe");
+    assert_eq!(ephemerals(&mut client, Some("/p/")), "/p/q/r");
+    assert_eq!(ephemerals(&mut other, None), "/p/o");
+}

@@ -44,7 +44,7 @@ fn errors_pings_and_refusals_keep_their_place() {
         (1, raw::create("/a", "", 0)),
         (-2, Request::Ping),
         (2, raw::create("/a", "", 0)),
-        (3, Request::GetAllChildrenNumber { path: "/".to_owned() }),
+        (3, raw::check("/", -1)),
         (4, raw::get("/none")),
         (5, raw::delete("/a")),
         (6, raw::exists("/a")),
