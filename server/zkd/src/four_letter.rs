@@ -3,6 +3,7 @@
 //! The words are ZooKeeper's, and so is the text, to the letter: clients, probes and dashboards take it apart. Knows
 //! nothing of the server but what a [`ServerView`] says of one moment.
 
+use std::env;
 use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 
@@ -31,6 +32,9 @@ pub fn answer(word: [u8; 4], config: &Config, view: impl FnOnce() -> Option<Serv
     }
     if word == "ruok" {
         return Some("imok".to_owned());
+    }
+    if word == "envi" {
+        return Some(environment());
     }
     let view = view();
     if word == "isro" {
@@ -187,6 +191,12 @@ impl Mode {
             Self::Standalone | Self::ReadOnly => None,
         }
     }
+}
+
+/// As much of Java's as there is without Java. kazoo learns the server's version here.
+fn environment() -> String {
+    let (os, arch) = (env::consts::OS, env::consts::ARCH);
+    format!("Environment:\nzookeeper.version={VERSION}, built on {BUILT_ON}\nos.name={os}\nos.arch={arch}\n")
 }
 
 fn write_version(text: &mut String, view: &ServerView) -> fmt::Result {
@@ -393,6 +403,7 @@ mod tests {
         let say = |word| answer(word, &open(), || None).expect("a known word");
         assert_eq!(say(*b"ruok"), "imok");
         assert_eq!(say(*b"isro"), "null");
+        assert!(say(*b"envi").starts_with("Environment:\n"));
         for word in [*b"srvr", *b"stat", *b"mntr", *b"conf"] {
             assert_eq!(say(word), "This ZooKeeper instance is not currently serving requests\n");
         }
@@ -402,6 +413,16 @@ mod tests {
     fn isro() {
         assert_eq!(say(b"isro", Mode::Follower), "rw");
         assert_eq!(say(b"isro", Mode::ReadOnly), "ro");
+    }
+
+    #[test]
+    fn envi() {
+        let text = say(b"envi", Mode::Follower);
+        let lines: Vec<&str> = text.lines().collect();
+        let version = "zookeeper.version=3.9.5-zkd-VERSION, built on 1970-01-01 00:00 UTC";
+        assert_eq!(lines[..2], ["Environment:", version]);
+        assert_eq!(lines[2], format!("os.name={}", env::consts::OS));
+        assert_eq!((lines.len(), text.ends_with('\n')), (4, true));
     }
 
     const FOLLOWER: &str = "Latency min/avg/max: 0/0.5124/12

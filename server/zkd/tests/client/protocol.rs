@@ -106,7 +106,7 @@ fn what_is_no_connect_request_ends_the_connection() {
 
 #[test]
 fn four_letter_words_are_answered_with_text() {
-    let server = Server::start_with(&[("zookeeper.4lw.commands.whitelist", "ruok,srvr,isro")]);
+    let server = Server::start_with(&[("zookeeper.4lw.commands.whitelist", "ruok,srvr,isro,envi")]);
     let (mut session, _) = Raw::connect(server.address);
     assert!(session.call(raw::exists("/")).is_ok());
     let ask = |word: &str| {
@@ -117,6 +117,7 @@ fn four_letter_words_are_answered_with_text() {
     assert_eq!(ask("ruok"), "imok");
     assert_eq!(ask("ruok\n"), "imok");
     assert_eq!(ask("isro"), "rw");
+    assert!(ask("envi").starts_with("Environment:\nzookeeper.version=3.9."));
     assert_eq!(ask("mntr"), "mntr is not executed because it is not in the whitelist.\n");
     let srvr = ask("srvr");
     let line = |key: &str| srvr.lines().find_map(|line| line.strip_prefix(key)).map(str::to_owned);
