@@ -62,9 +62,9 @@ pub struct Event {
 /// The watches an event triggers. A watcher in both tables hears of it once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Table {
-    /// Set by exists and getData.
+    /// Set by exists and getData. Persistent and recursive watches hear of it too.
     Data,
-    /// Set by getChildren.
+    /// Set by getChildren. Persistent watches hear of it too, recursive ones do not.
     Child,
     Both,
 }

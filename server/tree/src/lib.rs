@@ -45,4 +45,4 @@ pub use restore::{CorruptSnapshot, SnapshotReader};
 pub use session::Session;
 pub use snapshot::Snapshot;
 pub use state::State;
-pub use watch::{Missed, WatchTable};
+pub use watch::{Missed, WatchKind, WatchTable};

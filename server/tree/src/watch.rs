@@ -1,15 +1,16 @@
-//! One-shot watches of the connections of one member.
+//! The watches of the connections of one member.
 //!
-//! Not replicated: a watch belongs to a connection and goes with it. Two tables, as in ZooKeeper: data watches are set
-//! by getData and exists, child watches by getChildren. Whether a watcher may read the node is asked when an event is
+//! Not replicated: a watch belongs to a connection and goes with it. Data watches are set by getData and exists, child
+//! watches by getChildren; both tell once. What addWatch sets stays. Whether a watcher may read the node is asked when an event is
 //! delivered, with the list in the [`Event`]; the watch is used up all the same.
 
 use std::hash::Hash;
+use std::iter;
 use std::sync::Arc;
 
 use foldhash::fast::{FixedState, RandomState};
 use hashbrown::{HashMap, HashSet};
-use zke_wire::{EventKind, WatcherEvent, Zxid};
+use zke_wire::{EventKind, WatcherEvent, Zxid, path};
 
 use crate::event::{Event, Table};
 use crate::state::State;
@@ -18,11 +19,48 @@ use crate::state::State;
 pub struct WatchTable<W> {
     data: Watches<W>,
     child: Watches<W>,
+    /// Of a node and the list of its children, for good.
+    persistent: Watches<W>,
+    /// Of a node and all below it, for good; hears of nodes, never of lists of children.
+    recursive: Watches<W>,
+}
+
+/// Which watches a client asks about (`Watcher.WatcherType`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WatchKind {
+    Children,
+    Data,
+    Any,
+    Persistent,
+    PersistentRecursive,
+}
+
+impl WatchKind {
+    /// The kind for a number of the wire, if there is one.
+    pub fn from_i32(number: i32) -> Option<Self> {
+        Some(match number {
+            1 => Self::Children,
+            2 => Self::Data,
+            3 => Self::Any,
+            4 => Self::Persistent,
+            5 => Self::PersistentRecursive,
+            _ => return None,
+        })
+    }
+
+    fn includes(self, other: Self) -> bool {
+        self == Self::Any || self == other
+    }
 }
 
 impl<W: Copy + Eq + Hash> WatchTable<W> {
     pub fn new() -> Self {
-        Self { data: Watches::new(), child: Watches::new() }
+        Self {
+            data: Watches::new(),
+            child: Watches::new(),
+            persistent: Watches::new(),
+            recursive: Watches::new(),
+        }
     }
 
     /// Arms the same watch twice to the same end as once.
@@ -35,24 +73,50 @@ impl<W: Copy + Eq + Hash> WatchTable<W> {
         self.child.arm(path, watcher);
     }
 
-    /// Those to tell of `event`, each once, even if it waited in both tables. Their watches are used up.
+    /// Until it is removed, tells of `path` and of the list of its children. The node need not be there.
+    pub fn arm_persistent(&mut self, path: &str, watcher: W) {
+        self.persistent.arm(path, watcher);
+    }
+
+    /// Until it is removed, tells of `path` and of every node below it.
+    pub fn arm_recursive(&mut self, path: &str, watcher: W) {
+        self.recursive.arm(path, watcher);
+    }
+
+    /// Whether this watcher waits for `path` in this way.
+    pub fn is_armed(&self, path: &str, kind: WatchKind, watcher: W) -> bool {
+        self.tables().into_iter().any(|(table, of)| kind.includes(of) && table.is_armed(path, watcher))
+    }
+
+    /// Takes this watcher's watches of `path` away; false if there were none of this kind.
+    pub fn disarm(&mut self, path: &str, kind: WatchKind, watcher: W) -> bool {
+        let of_kind = self.tables_mut().into_iter().filter(|(_, of)| kind.includes(*of));
+        of_kind.fold(false, |found, (table, _)| table.disarm(path, watcher) || found)
+    }
+
+    /// Those to tell of `event`, each once, in however many ways it waited. What tells once is used up.
     #[must_use]
     pub fn trigger(&mut self, event: &Event) -> Vec<W> {
-        match event.table {
-            Table::Data => self.data.take(&event.path).into_iter().collect(),
-            Table::Child => self.child.take(&event.path).into_iter().collect(),
+        let mut watchers = match event.table {
+            Table::Data => self.data.take(&event.path),
+            Table::Child => self.child.take(&event.path),
             Table::Both => {
                 let mut watchers = self.data.take(&event.path);
                 watchers.extend(self.child.take(&event.path));
-                watchers.into_iter().collect()
+                watchers
             }
+        };
+        watchers.extend(self.persistent.watchers_of(&event.path));
+        if event.table != Table::Child && !self.recursive.by_path.is_empty() {
+            let ancestors = iter::successors(Some(&*event.path), |path| path::parent(path));
+            watchers.extend(ancestors.flat_map(|path| self.recursive.watchers_of(path)));
         }
+        watchers.into_iter().collect()
     }
 
     /// Forgets a connection that ended.
     pub fn remove_watcher(&mut self, watcher: W) {
-        self.data.remove_watcher(watcher);
-        self.child.remove_watcher(watcher);
+        self.tables_mut().into_iter().for_each(|(table, _)| table.remove_watcher(watcher));
     }
 
     /// Arms what a reconnecting client waits for and has not missed. The events that it missed are for the caller to
@@ -62,21 +126,39 @@ impl<W: Copy + Eq + Hash> WatchTable<W> {
         missed.arm_child.iter().for_each(|path| self.child.arm(path, watcher));
     }
 
-    /// Pairs of path and watcher, in both tables together.
+    /// Pairs of path and watcher, in all tables together.
     pub fn watches(&self) -> usize {
-        self.data.count + self.child.count
+        self.tables().iter().map(|(table, _)| table.count).sum()
     }
 
-    /// Paths of both tables together; one that stands in both counts twice.
+    /// Paths of all tables together; one that stands in two counts twice.
     pub fn paths(&self) -> usize {
-        self.data.by_path.len() + self.child.by_path.len()
+        self.tables().iter().map(|(table, _)| table.by_path.len()).sum()
     }
 
     /// Connections with at least one watch.
     pub fn watchers(&self) -> usize {
-        let only_child =
-            self.child.by_watcher.keys().filter(|watcher| !self.data.by_watcher.contains_key(*watcher));
-        self.data.by_watcher.len() + only_child.count()
+        let watchers: HashSet<W, FixedState> =
+            self.tables().iter().flat_map(|(table, _)| table.by_watcher.keys().copied()).collect();
+        watchers.len()
+    }
+
+    fn tables(&self) -> [(&Watches<W>, WatchKind); 4] {
+        [
+            (&self.data, WatchKind::Data),
+            (&self.child, WatchKind::Children),
+            (&self.persistent, WatchKind::Persistent),
+            (&self.recursive, WatchKind::PersistentRecursive),
+        ]
+    }
+
+    fn tables_mut(&mut self) -> [(&mut Watches<W>, WatchKind); 4] {
+        [
+            (&mut self.data, WatchKind::Data),
+            (&mut self.child, WatchKind::Children),
+            (&mut self.persistent, WatchKind::Persistent),
+            (&mut self.recursive, WatchKind::PersistentRecursive),
+        ]
     }
 }
 
@@ -160,6 +242,33 @@ impl<W: Copy + Eq + Hash> Watches<W> {
             self.by_watcher.entry(watcher).or_default().insert(path);
             self.count += 1;
         }
+    }
+
+    fn is_armed(&self, path: &str, watcher: W) -> bool {
+        self.by_path.get(path).is_some_and(|watchers| watchers.contains(&watcher))
+    }
+
+    /// False if it was not armed.
+    fn disarm(&mut self, path: &str, watcher: W) -> bool {
+        let Some(watchers) = self.by_path.get_mut(path) else { return false };
+        if !watchers.remove(&watcher) {
+            return false;
+        }
+        self.count -= 1;
+        if watchers.is_empty() {
+            self.by_path.remove(path);
+        }
+        if let Some(paths) = self.by_watcher.get_mut(&watcher) {
+            paths.remove(path);
+            if paths.is_empty() {
+                self.by_watcher.remove(&watcher);
+            }
+        }
+        true
+    }
+
+    fn watchers_of(&self, path: &str) -> impl Iterator<Item = W> {
+        self.by_path.get(path).into_iter().flatten().copied()
     }
 
     fn take(&mut self, path: &Arc<str>) -> Watchers<W> {

@@ -75,18 +75,41 @@ pub fn answer(read: Read, xid: i32, state: &State, asker: &Asker<'_>, out: &mut 
             let paths = state.ephemerals(asker.session, prefix.as_deref().unwrap_or_default());
             Response::Ephemerals { paths }
         }
-        Read::SetWatches { relative_zxid, data, exist, child } => {
+        Read::AddWatch { path, recursive } => {
+            let mut watches = asker.watches.lock();
+            if recursive {
+                watches.arm_recursive(&path, asker.connection);
+            } else {
+                watches.arm_persistent(&path, asker.connection);
+            }
+            Response::AddWatch
+        }
+        Read::CheckWatches { path, kind } => {
+            watcher_found(asker.watches.lock().is_armed(&path, kind, asker.connection))
+        }
+        Read::RemoveWatches { path, kind } => {
+            watcher_found(asker.watches.lock().disarm(&path, kind, asker.connection))
+        }
+        Read::SetWatches { relative_zxid, data, exist, child, persistent, recursive } => {
             let missed = Missed::since(state, relative_zxid, data, exist, child);
             for event in &missed.events {
                 encode_event(Zxid::UNKNOWN, event, out);
                 messages += 1;
             }
-            asker.watches.lock().arm_all(&missed, asker.connection);
+            let mut watches = asker.watches.lock();
+            watches.arm_all(&missed, asker.connection);
+            // What was missed of these is not told, in ZooKeeper neither.
+            persistent.iter().for_each(|path| watches.arm_persistent(path, asker.connection));
+            recursive.iter().for_each(|path| watches.arm_recursive(path, asker.connection));
             Response::Empty
         }
     };
     response.encode(xid, state.last_zxid(), out);
     messages
+}
+
+fn watcher_found(found: bool) -> Response {
+    if found { Response::Empty } else { Response::Error(ErrorCode::NoWatcher) }
 }
 
 /// Watches a node that is there and one that is not alike: the client waits for either.

@@ -12,7 +12,7 @@
 //! | `NAME create PATH [DATA] [e] [s] [flags=N] [acl=PERMS@SCHEME:ID,…]` | likewise `delete PATH [VERSION]`, `set PATH DATA [VERSION]`, `setacl PATH ACL [VERSION]` |
 //! | `NAME check PATH [VERSION]` · `NAME multi WRITE ; WRITE ; …` | WRITE is one of the above without its NAME |
 //! | `NAME get·exists·stat·ls·getacl·below PATH` · `NAME ephemerals PREFIX` | reads |
-//! | `NAME watch data·exist·child PATH` · `NAME setwatches ZXID [data=PATH] [exist=PATH] [child=PATH]` | watches |
+//! | `NAME watch data·exist·child·persistent·recursive PATH` · `NAME armed·unwatch KIND PATH` (a number of the wire) · `NAME setwatches ZXID [data=PATH] [exist=PATH] [child=PATH]` | watches |
 //! | `control`, `serve EPOCH on·off`, `retire EPOCH MEMBER`, `raise EPOCH`, `refuse CODE` | the operator's and the leader's commands |
 //! | `counts` | of nodes, watches, sessions |
 //!
@@ -23,7 +23,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use bytes::Bytes;
-use zke_tree::{Command, MemberId, Missed, Reply, WatchTable, WriteOp, may_read};
+use zke_tree::{Command, MemberId, Missed, Reply, WatchKind, WatchTable, WriteOp, may_read};
 use zke_wire::{Acl, ErrorCode, Id, SessionId, Stat, Zxid, perms};
 
 use crate::ensemble::{Ensemble, Outcome};
@@ -161,6 +161,16 @@ impl Player {
             }
             ["watch", "data" | "exist", path] => self.watches.arm_data(path, watcher),
             ["watch", "child", path] => self.watches.arm_child(path, watcher),
+            ["watch", "persistent", path] => self.watches.arm_persistent(path, watcher),
+            ["watch", "recursive", path] => self.watches.arm_recursive(path, watcher),
+            ["armed", kind, path] => {
+                let kind = WatchKind::from_i32(kind.parse().ok()?)?;
+                _ = writeln!(out, "armed: {}", self.watches.is_armed(path, kind, watcher));
+            }
+            ["unwatch", kind, path] => {
+                let kind = WatchKind::from_i32(kind.parse().ok()?)?;
+                _ = writeln!(out, "removed: {}", self.watches.disarm(path, kind, watcher));
+            }
             ["setwatches", zxid, ref paths @ ..] => {
                 let last_zxid_seen = Zxid(i64::from_str_radix(zxid.strip_prefix("0x")?, 16).ok()?);
                 let of = |kind: &str| {

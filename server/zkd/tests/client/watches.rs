@@ -1,7 +1,7 @@
-//! One-shot watches: which events, once, and before the reply that shows the change.
+//! Watches: which events, how often, and before the reply that shows the change.
 
 use zke_wire::EventKind::{NodeChildrenChanged, NodeCreated, NodeDataChanged, NodeDeleted};
-use zke_wire::{Acl, ErrorCode, EventKind, Id, OpCode, Request, Response, Zxid, perms};
+use zke_wire::{Acl, ErrorCode, EventKind, Id, OpCode, Request, Response, WatcherEvent, Zxid, perms};
 
 use crate::raw::{self, Raw, new_session, same_session};
 use crate::server::Server;
@@ -196,4 +196,99 @@ fn watches_go_with_their_connection() {
     assert!(gone);
     again.call(raw::create("/x", "", 0)).unwrap();
     assert_eq!(Raw::dial(server.address).ask_session(&new_session()).timeout_ms, 10_000);
+}
+
+fn add_watch(path: &str, mode: i32) -> Request {
+    Request::AddWatch { path: path.to_owned(), mode }
+}
+
+fn remove_watches(path: &str, kind: i32) -> Request {
+    Request::RemoveWatches { path: path.to_owned(), kind }
+}
+
+fn check_watches(path: &str, kind: i32) -> Request {
+    Request::CheckWatches { path: path.to_owned(), kind }
+}
+
+#[test]
+fn a_persistent_watch_stays_until_it_is_removed() {
+    let server = Server::start();
+    let (mut client, _) = Raw::connect(server.address);
+    let (mut writer, _) = Raw::connect(server.address);
+    client.send(3, &add_watch("/p", 0));
+    // The one success with an error record as its body.
+    let frame = client.frame();
+    assert_eq!((&frame[12..16], &frame[16..]), (&[0; 4][..], &[0; 4][..]));
+    assert_eq!(client.call(add_watch("/r", 1)), Ok(Response::AddWatch));
+    assert_eq!(client.call(add_watch("/p", 2)), Err(ErrorCode::MarshallingError));
+    for request in [
+        raw::create("/p", "", 0),
+        raw::set("/p", "x"),
+        raw::set("/p", "y"),
+        raw::create("/p/c", "", 0),
+        raw::set("/p/c", "unheard"),
+        raw::create("/r", "", 0),
+        raw::create("/r/c", "", 0),
+        raw::set("/r/c", "x"),
+    ] {
+        writer.call(request).unwrap();
+    }
+    let expected = [
+        (NodeCreated, "/p"),
+        (NodeDataChanged, "/p"),
+        (NodeDataChanged, "/p"),
+        (NodeChildrenChanged, "/p"),
+        (NodeCreated, "/r"),
+        (NodeCreated, "/r/c"),
+        (NodeDataChanged, "/r/c"),
+    ];
+    for (kind, path) in expected {
+        assert_eq!(client.event().1, WatcherEvent { kind, path: path.into() });
+    }
+    assert_eq!(client.call(check_watches("/p", 4)), Ok(Response::Empty));
+    assert_eq!(client.call(check_watches("/p", 5)), Err(ErrorCode::NoWatcher));
+    assert_eq!(client.call(check_watches("/p", 9)), Err(ErrorCode::MarshallingError));
+    assert_eq!(client.call(remove_watches("/p", 1)), Err(ErrorCode::NoWatcher));
+    assert_eq!(client.call(remove_watches("/p", 3)), Ok(Response::Empty));
+    assert_eq!(client.call(remove_watches("/p", 3)), Err(ErrorCode::NoWatcher));
+    assert_eq!(client.call(remove_watches("/r", 6)), Err(ErrorCode::MarshallingError));
+    assert_eq!(client.call(remove_watches("/r", 5)), Ok(Response::Empty));
+    // An event would come before the reply.
+    client.call(raw::set("/p", "z")).unwrap();
+    client.call(raw::set("/r/c", "z")).unwrap();
+}
+
+#[test]
+fn set_watches_2_arms_lasting_watches_too_and_tells_nothing_of_the_past() {
+    let server = Server::start();
+    let (mut client, _) = Raw::connect(server.address);
+    for path in ["/d", "/p", "/r", "/r/c"] {
+        client.call(raw::create(path, "", 0)).unwrap();
+    }
+    let (mut again, _) = Raw::connect(server.address);
+    let set_watches = Request::SetWatches2 {
+        relative_zxid: Zxid(0),
+        data: vec!["/d".to_owned()],
+        exist: vec![],
+        child: vec![],
+        persistent: vec!["/p".to_owned()],
+        persistent_recursive: vec!["/r".to_owned()],
+    };
+    again.send(-8, &set_watches);
+    let changed = |path: &str| WatcherEvent { kind: NodeDataChanged, path: path.into() };
+    assert_eq!(again.event(), (Zxid(-1), changed("/d")));
+    let (header, _) = again.reply(OpCode::SetWatches2);
+    assert_eq!((header.xid, header.err), (-8, None));
+    for path in ["/d", "/p", "/p", "/r/c"] {
+        client.call(raw::set(path, "x")).unwrap();
+    }
+    for path in ["/p", "/p", "/r/c"] {
+        assert_eq!(again.event().1, changed(path));
+    }
+    drop(again);
+    let gone = (0..100).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        server.clients.hub.watches.lock().watches() == 0
+    });
+    assert!(gone);
 }
