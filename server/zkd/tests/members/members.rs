@@ -108,7 +108,8 @@ impl Members {
         raw
     }
 
-    fn wait_serving(&self, member: usize) {
+    /// Returns when a member lets clients in.
+    pub fn wait_serving(&self, member: usize) {
         let begun = Instant::now();
         while !self.srvr(member).contains("Mode: ") {
             assert!(begun.elapsed() < PATIENCE, "member {member} does not serve; {}", self.log(member));
