@@ -1,6 +1,6 @@
 //! The cluster's API as its users know it: through kubectl.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,11 @@ pub struct Kubectl {
 impl Kubectl {
     pub fn new(program: PathBuf, kubeconfig: PathBuf) -> Self {
         Self { program, kubeconfig }
+    }
+
+    /// The program that is called.
+    pub fn program(&self) -> &Path {
+        &self.program
     }
 
     /// A call with these arguments, not yet running.

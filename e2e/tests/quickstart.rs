@@ -40,6 +40,20 @@ fn clients_on_this_machine_and_in_pods_find_what_zookeeper_offers() -> Result<()
 
 #[test]
 #[ignore = "needs the local cluster: cargo xtask test"]
+fn a_shell_that_sources_env_has_the_programs_and_the_cluster() -> Result<()> {
+    let quickstart = Scenario::visit("default")?;
+    let file = quickstart.cluster.state().join("env");
+    let typed = format!(
+        ". '{}' && kubectl get zke quickstart --output name && helm list --all-namespaces --short",
+        file.display()
+    );
+    let said = Program::new("sh").args(["-c", &typed]).without_env("KUBECONFIG").output()?;
+    assert_eq!(said.lines().collect::<Vec<_>>(), ["zkensemble.zkensemble.dev/quickstart", "zke-operator"]);
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs the local cluster: cargo xtask test"]
 fn an_ephemeral_node_is_seen_by_another_client_and_goes_with_its_own() -> Result<()> {
     let quickstart = Scenario::visit("default")?;
     let said = quickstart.script("seed.py").arg(env(&quickstart, "ZK_HOSTS")?).output()?;

@@ -1,6 +1,7 @@
 //! The main job: from an empty machine to a working ensemble, each step skipped that is already right.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ pub fn up(checkout: &Checkout, progress: &Progress) -> Result<()> {
     }
     ready?;
     let hosts = client_address(&kubectl)?;
-    write_env(&cluster, &hosts)?;
+    write_env(&cluster, &hosts, &helm)?;
     let session = progress.step("a client session from this machine", |_| {
         clients::script(checkout, &python, "hello.py").arg(&hosts).output()
     })?;
@@ -167,9 +168,24 @@ fn client_address(kubectl: &Kubectl) -> Result<String> {
     Ok(format!("{address}:2181"))
 }
 
-fn write_env(cluster: &Cluster, hosts: &str) -> Result<()> {
-    let kubeconfig = cluster.kubeconfig();
-    let text = format!("export KUBECONFIG='{}'\nexport ZK_HOSTS='{hosts}'\n", kubeconfig.display());
+/// What a shell needs. Kubectl and Helm may be known to this project alone, so a folder names the ones in use here.
+fn write_env(cluster: &Cluster, hosts: &str, helm: &Path) -> Result<()> {
+    let programs = cluster.state().join("bin");
+    fs::create_dir_all(&programs).context("create target/local/bin")?;
+    for (name, program) in [("kubectl", cluster.kubectl().program()), ("helm", helm)] {
+        let link = programs.join(name);
+        if fs::read_link(&link).is_ok_and(|before| before == program) {
+            continue;
+        }
+        // What an earlier run left may point to a program that is gone.
+        let _ = fs::remove_file(&link);
+        symlink(program, &link).with_context(|| format!("link {}", link.display()))?;
+    }
+    let text = format!(
+        "export PATH='{}':\"$PATH\"\nexport KUBECONFIG='{}'\nexport ZK_HOSTS='{hosts}'\n",
+        programs.display(),
+        cluster.kubeconfig().display(),
+    );
     fs::write(cluster.state().join("env"), text).context("write target/local/env")
 }
 
