@@ -38,6 +38,19 @@ const ON_THE_CLUSTER: &[&str] = &[
     "--nocapture",
 ];
 
+/// Faults of real disks, which only root can cause.
+const FAULTS: &[&str] = &[
+    "test",
+    "--locked",
+    "--workspace",
+    "--test",
+    "members",
+    "--",
+    "--ignored",
+    "--test-threads=1",
+    "--nocapture",
+];
+
 /// Ends the cluster again and again, so only where none is running.
 const LIFE_CYCLE: &[&str] = &[
     "test",
@@ -71,6 +84,9 @@ fn run_stages(checkout: &Checkout, was_running: bool, progress: &Progress) -> Re
         }
     }
     local::parts(checkout, progress)?;
+    if !stage(checkout, progress, "faults of real disks", FAULTS)? {
+        failed.push("faults of real disks");
+    }
     if was_running {
         progress.say("\nA cluster is running, so the tests that start and end one are left out.");
     } else if !stage(checkout, progress, "life of the local cluster", LIFE_CYCLE)? {

@@ -18,6 +18,7 @@ use zke_storage::{
 use zke_tree::{Command, LogIndex, Origin, State};
 
 use crate::clock::Clock;
+use crate::flush_watch::Flushes;
 use crate::leader::Leading;
 use crate::lease::{ServingLease, lease_ms};
 use crate::link::Barriers;
@@ -113,6 +114,8 @@ pub(crate) struct Inner<R: AsyncRuntime> {
     stopping: AtomicBool,
     /// Told once the process has to start anew, on a disk that is another member then.
     pub(crate) restart: Notify,
+    /// Told once the disk hung under this leader and no other member took over.
+    pub(crate) hung: Notify,
 }
 
 impl<R: AsyncRuntime> Ensemble<R> {
@@ -148,13 +151,16 @@ impl<R: AsyncRuntime> Ensemble<R> {
         tracing::info!(member = %origin.member, incarnation = origin.incarnation, ?recovered, "opened the log");
         expect_snapshot(recovered.purged, replica.applied().0)?;
         let id = origin.member.0;
+        let flushes = Arc::new(Flushes::default());
         let raft = match drivers {
             Drivers::Threads => {
                 let driver = LogThread::spawn(log).map_err(StartError::Worker)?;
-                Raft::new(id, config, network, LogStore::new(driver), state_machine).await
+                let store = LogStore::new(driver, flushes.clone());
+                Raft::new(id, config, network, store, state_machine).await
             }
             Drivers::Inline => {
-                Raft::new(id, config, network, LogStore::new(LogInline::new(log)), state_machine).await
+                let store = LogStore::new(LogInline::new(log), flushes.clone());
+                Raft::new(id, config, network, store, state_machine).await
             }
         };
         let raft = raft.map_err(|error| StartError::Raft(Box::new(error)))?;
@@ -179,10 +185,12 @@ impl<R: AsyncRuntime> Ensemble<R> {
             caught_up: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             restart: Notify::new(),
+            hung: Notify::new(),
         });
         detach::<R>(inner.clone().run_leader());
         detach::<R>(inner.clone().run_links());
         detach::<R>(inner.clone().run_serving());
+        detach::<R>(inner.clone().run_flush_watch(flushes));
         Ok(Ensemble { inner })
     }
 
@@ -254,9 +262,18 @@ impl<R: AsyncRuntime> Ensemble<R> {
         Ok(self.inner.clone().serve_stream(hello, stream))
     }
 
-    /// Completes when Raft has stopped by itself: a failed disk, or an entry that this binary cannot read. The
-    /// process has to end then.
+    /// Completes when this member cannot go on: a failed disk, one that hung while this member led, or an entry that
+    /// this binary cannot read. The process has to end then.
     pub async fn failed(&self) -> String {
+        tokio::select! {
+            reason = self.raft_stopped() => reason,
+            () = self.inner.hung.notified() => {
+                "the disk did not finish a flush for three seconds, and no other member took over".to_owned()
+            }
+        }
+    }
+
+    async fn raft_stopped(&self) -> String {
         let mut metrics = self.inner.raft.metrics();
         loop {
             if let Err(fatal) = &metrics.borrow_watched().running_state {

@@ -18,6 +18,7 @@ pub mod clock;
 mod codec;
 mod ensemble;
 mod first_start;
+mod flush_watch;
 pub mod grpc;
 mod leader;
 mod lease;

@@ -12,9 +12,10 @@ use openraft::impls::EntryPayload;
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{AsyncRuntime, LogState, OptionalSend, RaftLogReader};
 use tokio::sync::oneshot;
-use zke_storage::{Done, Entry, LogDriver, LogId, LogReader, Payload, Vote};
+use zke_storage::{Done, Entry, LogDriver, LogId, LogReader, Payload, StorageError, Vote};
 
 use crate::codec;
+use crate::flush_watch::Flushes;
 use crate::types::{self, RaftEntry, RaftLogId, RaftVote, TypeConfig, log_id};
 
 /// One replication request carries at most so many bytes of entries, unless one entry alone is larger: it must fit
@@ -24,17 +25,28 @@ const REPLICATION_BYTES_MAX: usize = 1 << 20;
 /// The log of this member, driven by a thread or inline.
 pub struct LogStore<L: LogDriver> {
     driver: Arc<L>,
+    flushes: Arc<Flushes>,
 }
 
 impl<L: LogDriver> LogStore<L> {
-    pub fn new(driver: L) -> LogStore<L> {
-        LogStore { driver: Arc::new(driver) }
+    pub(crate) fn new(driver: L, flushes: Arc<Flushes>) -> LogStore<L> {
+        LogStore { driver: Arc::new(driver), flushes }
+    }
+
+    /// Counts an operation from here until `report` is called.
+    fn counted(&self, report: impl FnOnce(Result<(), StorageError>) + Send + 'static) -> Done {
+        self.flushes.begin();
+        let flushes = self.flushes.clone();
+        Box::new(move |result| {
+            flushes.end();
+            report(result);
+        })
     }
 
     /// Runs one operation and waits until it is durable.
     async fn durable(&self, operation: impl FnOnce(&L, Done)) -> io::Result<()> {
         let (done, durable) = oneshot::channel();
-        let report: Done = Box::new(move |result| {
+        let report = self.counted(move |result| {
             // Raft gave up waiting: it is shutting down.
             let _ = done.send(result);
         });
@@ -70,7 +82,7 @@ impl<R: AsyncRuntime, L: LogDriver> RaftLogStorage<TypeConfig<R>> for LogStore<L
         I::IntoIter: OptionalSend,
     {
         let entries: Vec<Entry> = entries.into_iter().map(to_entry).collect();
-        let done: Done = Box::new(move |result| callback.io_completed(result.map_err(io::Error::other)));
+        let done = self.counted(move |result| callback.io_completed(result.map_err(io::Error::other)));
         self.driver.append(entries, done);
         Ok(())
     }

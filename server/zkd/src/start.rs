@@ -35,6 +35,8 @@ const LOG_SEGMENT_BYTES: u64 = 64 << 20;
 const ADMIN_SOCKET: &str = "admin.sock";
 /// Leadership moves within a few milliseconds, or not at all; the process is asked to end meanwhile.
 const HAND_OVER_DEADLINE: Duration = Duration::from_millis(1_500);
+/// Raft waits for its last flush, which a disk that hangs never finishes. Nothing needs what was not acknowledged.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(1);
 
 /// How a server ended that could have gone on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +134,9 @@ async fn serve(config: Config, raft: &Runtime) -> anyhow::Result<Ended> {
     };
     clients.stop.cancel();
     accepting.await.context("serving clients failed")?;
-    ensemble.shutdown().await;
+    if tokio::time::timeout(SHUTDOWN_DEADLINE, ensemble.shutdown()).await.is_err() {
+        tracing::warn!("Raft did not stop in time: it waits for the disk");
+    }
     stop.cancel();
     http.await.context("serving HTTP failed")?;
     administration.abort();

@@ -117,3 +117,31 @@ fn a_member_that_is_asked_to_end_answers_and_ends() {
     members.wait_serving(2);
     assert_eq!(Raw::dial(members.client(2)).ask_session(&ahead).session_id, granted.session_id);
 }
+
+/// Real writes to a real file system that does not take them: they hang in the kernel, as with a lost volume.
+#[test]
+#[ignore = "mounts file systems of its own, as root: cargo xtask test"]
+fn a_leader_whose_disk_hangs_is_replaced_and_ends() {
+    let mut members = Members::start_on_own_disks();
+    let leader = members.leader();
+    let other = (leader + 1) % 3;
+    let (mut client, granted) = Raw::connect(members.client(other));
+    client.call(raw::create("/w", "", 0)).unwrap();
+    let mut thaw = members.hang_disk(leader, 12);
+    let hung = Instant::now();
+    let (mut written, mut longest) = (0, Duration::ZERO);
+    // Written on without a pause: a majority of disks is well.
+    while (0..3).filter(|member| *member != leader).all(|member| !members.leads(member)) {
+        assert!(hung.elapsed() < Duration::from_secs(10), "nobody took over");
+        let begun = Instant::now();
+        client.call(raw::set("/w", &written.to_string())).unwrap();
+        (written, longest) = (written + 1, longest.max(begun.elapsed()));
+    }
+    println!("replaced after {:.1?}; the longest of {written} writes took {longest:.1?}", hung.elapsed());
+    assert!(!members.wait_end(leader).success());
+    assert!(thaw.wait().unwrap().success());
+    members.start_again(leader);
+    let mut back = members.take_up(leader, &granted);
+    back.call(sync()).unwrap();
+    assert_eq!(raw::data_of(back.call(raw::get("/w"))).0, (written - 1).to_string());
+}

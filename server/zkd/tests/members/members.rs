@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
@@ -22,14 +22,33 @@ static ONE_ENSEMBLE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 pub struct Members {
     _turn: MutexGuard<'static, ()>,
+    disks: Disks,
     processes: [Option<Child>; 3],
     clients: [SocketAddr; 3],
     dir: TempDir,
 }
 
+/// Where the members keep their data.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Disks {
+    /// In folders side by side.
+    Shared,
+    /// Each on a file system of its own, which only that process sees and which goes with it. Needs root.
+    Own,
+}
+
 impl Members {
     /// Returns when all three serve.
     pub fn start() -> Members {
+        Members::start_with(Disks::Shared)
+    }
+
+    /// The same with a disk for each, for [`Members::hang_disk`].
+    pub fn start_on_own_disks() -> Members {
+        Members::start_with(Disks::Own)
+    }
+
+    fn start_with(disks: Disks) -> Members {
         let turn = ONE_ENSEMBLE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = TempDir::new().unwrap();
         let ports = free_ports();
@@ -38,7 +57,11 @@ impl Members {
         for n in 0..3 {
             let data = dir.path().join(n.to_string());
             fs::create_dir(&data).unwrap();
-            fs::write(data.join("myid"), (n + 1).to_string()).unwrap();
+            if disks == Disks::Own {
+                make_disk(&data.with_extension("img"), n + 1);
+            } else {
+                fs::write(data.join("myid"), (n + 1).to_string()).unwrap();
+            }
             let config = format!(
                 "dataDir={}\nclientPort={}\nclientPortAddress=127.0.0.1\ntickTime=2000\n\
                  4lw.commands.whitelist=*\nadmin.enableServer=false\n{servers}",
@@ -48,7 +71,7 @@ impl Members {
             fs::write(dir.path().join(format!("{n}.cfg")), config).unwrap();
         }
         let clients = [6, 7, 8].map(|at| SocketAddr::from(([127, 0, 0, 1], ports[at])));
-        let mut members = Members { _turn: turn, processes: [None, None, None], clients, dir };
+        let mut members = Members { _turn: turn, disks, processes: [None, None, None], clients, dir };
         (0..3).for_each(|member| members.start_again(member));
         (0..3).for_each(|member| members.wait_serving(member));
         members
@@ -60,7 +83,8 @@ impl Members {
 
     pub fn start_again(&mut self, member: usize) {
         let log = fs::File::options().append(true).create(true).open(self.path(member, "log")).unwrap();
-        let process = Command::new(env!("CARGO_BIN_EXE_zkd"))
+        let process = self
+            .command(member)
             .arg("--config")
             .arg(self.path(member, "cfg"))
             .stdin(Stdio::null())
@@ -71,9 +95,40 @@ impl Members {
         self.processes[member] = Some(process);
     }
 
+    fn command(&self, member: usize) -> Command {
+        let zkd = env!("CARGO_BIN_EXE_zkd");
+        if self.disks == Disks::Shared {
+            return Command::new(zkd);
+        }
+        let data = self.dir.path().join(member.to_string());
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c"]);
+        // The shell becomes the server, so its process id is the one to signal.
+        command.arg("mount -o loop \"$1\" \"$2\" && shift 2 && exec \"$@\"").arg("sh");
+        command.arg(data.with_extension("img")).arg(data).arg(zkd);
+        command
+    }
+
+    /// Lets every write to a member's disk hang for `seconds`, whatever becomes of this test.
+    pub fn hang_disk(&self, member: usize, seconds: u32) -> Child {
+        let process = self.processes[member].as_ref().expect("it runs");
+        Command::new("nsenter")
+            .arg("--mount")
+            .arg(format!("--target={}", process.id()))
+            .args(["sh", "-c", "fsfreeze --freeze \"$1\" && sleep \"$2\"; fsfreeze --unfreeze \"$1\"", "sh"])
+            .arg(self.dir.path().join(member.to_string()))
+            .arg(seconds.to_string())
+            .spawn()
+            .unwrap()
+    }
+
     /// Which member says that it leads.
     pub fn leader(&self) -> usize {
-        (0..3).find(|member| self.srvr(*member).contains("Mode: leader")).expect("one of them leads")
+        (0..3).find(|member| self.leads(*member)).expect("one of them leads")
+    }
+
+    pub fn leads(&self, member: usize) -> bool {
+        self.srvr(member).contains("Mode: leader")
     }
 
     pub fn kill(&mut self, member: usize) {
@@ -84,8 +139,14 @@ impl Members {
 
     /// Asks a member to end and waits until it has.
     pub fn terminate(&mut self, member: usize) -> ExitStatus {
+        let process = self.processes[member].as_ref().expect("it runs");
+        kill_process(Pid::from_child(process), Signal::TERM).unwrap();
+        self.wait_end(member)
+    }
+
+    /// Waits until a member has ended by itself.
+    pub fn wait_end(&mut self, member: usize) -> ExitStatus {
         let mut process = self.processes[member].take().expect("it runs");
-        kill_process(Pid::from_child(&process), Signal::TERM).unwrap();
         let asked = Instant::now();
         loop {
             if let Some(status) = process.try_wait().unwrap() {
@@ -151,6 +212,15 @@ impl Drop for Members {
             let _ = process.wait();
         }
     }
+}
+
+/// A file system for one member, with its number in it, in a file. Two log segments and a snapshot fit well.
+fn make_disk(image: &Path, my_id: usize) {
+    let seed = TempDir::new().unwrap();
+    fs::write(seed.path().join("myid"), my_id.to_string()).unwrap();
+    fs::File::create(image).unwrap().set_len(512 << 20).unwrap();
+    let made = Command::new("mkfs.ext4").args(["-q", "-d"]).arg(seed.path()).arg(image).status().unwrap();
+    assert!(made.success());
 }
 
 /// Nine ports that are free now. Held together, so that they differ.
