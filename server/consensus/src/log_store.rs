@@ -171,3 +171,6 @@ fn to_raft_entry(entry: Entry) -> io::Result<RaftEntry> {
     };
     Ok(RaftEntry { log_id: to_raft(entry.id), payload })
 }
+
+#[cfg(test)]
+mod suite;
