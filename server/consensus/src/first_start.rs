@@ -17,7 +17,6 @@ use zke_tree::{EnsembleId, MemberId};
 use crate::administration::AdminError;
 use crate::codec::{DecodeError, Decoder};
 use crate::ensemble::Ensemble;
-use crate::peer::PeerAddress;
 use crate::types::PeerNode;
 
 /// Between two rounds of asking the other servers whether they are blank.
@@ -62,7 +61,7 @@ impl<R: AsyncRuntime> Ensemble<R> {
         &self,
         fresh_ensemble: EnsembleId,
         own_address: String,
-        others: Vec<PeerAddress>,
+        others: Vec<PeerNode>,
         lowest: bool,
     ) -> Result<(), AdminError> {
         let member = &self.inner.member;
@@ -105,7 +104,7 @@ impl<R: AsyncRuntime> Ensemble<R> {
         &self,
         me: MemberId,
         own: &PeerNode,
-        others: &[PeerAddress],
+        others: &[PeerNode],
         attempted: Option<EnsembleId>,
     ) -> Result<BTreeMap<MemberId, PeerNode>, String> {
         let mut voters = BTreeMap::from([(me, own.clone())]);
@@ -117,7 +116,7 @@ impl<R: AsyncRuntime> Ensemble<R> {
                     "{other} has data of an ensemble while this disk is blank: bring this server's data back"
                 ));
             }
-            voters.insert(answer.member, PeerNode { pod: other.pod.clone(), address: other.address.clone() });
+            voters.insert(answer.member, other.clone());
         }
         if voters.len() == others.len() + 1 {
             return Ok(voters);
@@ -125,7 +124,7 @@ impl<R: AsyncRuntime> Ensemble<R> {
         Err("two servers answered with the same member id: a data directory was copied".to_owned())
     }
 
-    async fn probe(&self, to: &PeerAddress) -> io::Result<ProbeAnswer> {
+    async fn probe(&self, to: &PeerNode) -> io::Result<ProbeAnswer> {
         let inner = &self.inner;
         let call = async {
             let stream = inner.transport.open(to.clone(), inner.member.probe_hello()).await?;

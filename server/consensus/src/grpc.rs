@@ -25,7 +25,8 @@ use zke_admin::tls::{self, ClientIdentity, PeerInfo, TlsError};
 
 use crate::ensemble::Ensemble;
 use crate::member::Refusal;
-use crate::peer::{FrameStream, Hello, PeerAddress, StreamKind, Transport};
+use crate::peer::{FrameStream, Hello, StreamKind, Transport};
+use crate::types::PeerNode;
 
 #[allow(clippy::all, unused_qualifications, rust_2018_idioms)]
 mod v1 {
@@ -80,7 +81,7 @@ impl Credentials {
 /// Streams over gRPC.
 pub struct GrpcTransport {
     security: Security,
-    channels: Mutex<HashMap<(PeerAddress, Lane), Channel>>,
+    channels: Mutex<HashMap<(PeerNode, Lane), Channel>>,
 }
 
 /// A connection of its own for what must not wait behind something long.
@@ -110,11 +111,11 @@ impl GrpcTransport {
         Arc::new(GrpcTransport { security, channels: Mutex::new(HashMap::new()) })
     }
 
-    fn known(&self, to: &(PeerAddress, Lane)) -> Option<Channel> {
+    fn known(&self, to: &(PeerNode, Lane)) -> Option<Channel> {
         self.channels.lock().get(to).cloned()
     }
 
-    async fn dial(&self, to: &PeerAddress) -> io::Result<Channel> {
+    async fn dial(&self, to: &PeerNode) -> io::Result<Channel> {
         match &self.security {
             Security::Plain => {
                 let endpoint =
@@ -189,7 +190,7 @@ async fn pump(mut from: Streaming<Frame>, to: mpsc::Sender<Bytes>) {
 pub struct SharedTransport(pub Arc<GrpcTransport>);
 
 impl Transport for SharedTransport {
-    fn open(&self, to: PeerAddress, hello: Hello) -> BoxFuture<'static, io::Result<FrameStream>> {
+    fn open(&self, to: PeerNode, hello: Hello) -> BoxFuture<'static, io::Result<FrameStream>> {
         let transport = self.0.clone();
         Box::pin(async move {
             let key = (to, Lane::of(hello.kind));

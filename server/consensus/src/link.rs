@@ -19,7 +19,8 @@ use zke_wire::SessionId;
 use crate::ensemble::{Inner, detach};
 use crate::lease::renew_interval_ms;
 use crate::link_frame::{FromLeader, ToLeader};
-use crate::peer::{FrameStream, PeerAddress, StreamKind};
+use crate::peer::{FrameStream, StreamKind};
+use crate::types::PeerNode;
 
 /// After a link ended: whoever ended it may not have found out who leads now.
 const RELINK_PAUSE: Duration = Duration::from_millis(2);
@@ -110,15 +111,15 @@ impl<R: AsyncRuntime> Inner<R> {
         }
     }
 
-    fn leader_address(&self) -> Option<(MemberId, PeerAddress)> {
+    fn leader_address(&self) -> Option<(MemberId, PeerNode)> {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
         let leader = metrics.current_leader?;
         let node = metrics.membership_config.get_node(&leader)?;
-        Some((MemberId(leader), PeerAddress { pod: node.pod.clone(), address: node.address.clone() }))
+        Some((MemberId(leader), node.clone()))
     }
 
-    async fn open_link(self: &Arc<Self>, leader: MemberId, address: PeerAddress) -> io::Result<FrameStream> {
+    async fn open_link(self: &Arc<Self>, leader: MemberId, address: PeerNode) -> io::Result<FrameStream> {
         let hello = self.member.hello(StreamKind::Link, leader)?;
         if leader == self.member.id() {
             let (near, far) = FrameStream::pair();

@@ -24,7 +24,7 @@ use zke_tree::MemberId;
 
 use crate::codec;
 use crate::member::Member;
-use crate::peer::{FrameStream, Hello, PeerAddress, StreamKind, Transport};
+use crate::peer::{FrameStream, Hello, StreamKind, Transport};
 use crate::snapshots::SnapshotHandle;
 use crate::types::{CommittedLeaderId, PeerNode, RaftVote, TypeConfig};
 
@@ -57,7 +57,7 @@ impl<R: AsyncRuntime> RaftNetworkFactory<TypeConfig<R>> for Network<R> {
             member: self.member.clone(),
             transport: self.transport.clone(),
             target: MemberId(target),
-            address: PeerAddress { pod: node.pod.clone(), address: node.address.clone() },
+            node: node.clone(),
             idle: Arc::default(),
             runtime: PhantomData,
         }
@@ -69,7 +69,7 @@ pub struct PeerClient<R> {
     member: Arc<Member>,
     transport: Arc<dyn Transport>,
     target: MemberId,
-    address: PeerAddress,
+    node: PeerNode,
     /// An append stream on which nothing is under way.
     idle: Arc<Mutex<Option<FrameStream>>>,
     runtime: PhantomData<fn() -> R>,
@@ -81,7 +81,7 @@ impl<R: AsyncRuntime> PeerClient<R> {
     }
 
     async fn open(&self, kind: StreamKind) -> io::Result<FrameStream> {
-        let opened = self.transport.open(self.address.clone(), self.hello(kind)?).await;
+        let opened = self.transport.open(self.node.clone(), self.hello(kind)?).await;
         opened.inspect_err(|error| self.member.hear_refusal(error))
     }
 

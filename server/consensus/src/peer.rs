@@ -3,7 +3,6 @@
 //! One trait, [`Transport`], with two implementations: gRPC over mutual TLS ([`crate::grpc`]) and the simulated
 //! network of the tests. Everything that members say to each other goes through it.
 
-use std::fmt;
 use std::io;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -12,6 +11,7 @@ use tokio::sync::mpsc;
 use zke_tree::{EnsembleId, MemberId};
 
 use crate::codec::{DecodeError, Decoder, put_blob};
+use crate::types::PeerNode;
 
 /// Frames waiting in one direction of a stream. A frame is at most about 1 MiB (replication cuts by bytes), so a
 /// stalled stream holds at most 64 MiB; the sender then waits, which is the back-pressure.
@@ -130,25 +130,11 @@ fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionReset, "the other member closed the stream")
 }
 
-/// Where a stream leads.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct PeerAddress {
-    pub pod: String,
-    /// `host:port`.
-    pub address: String,
-}
-
-impl fmt::Display for PeerAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at {}", self.pod, self.address)
-    }
-}
-
 /// Opens streams to other members.
 pub trait Transport: Send + Sync + 'static {
     /// Opens a stream and sends the hello. The peer's certificate, where there is one, has to name `to.pod`.
     /// A peer that refuses the hello closes the stream.
-    fn open(&self, to: PeerAddress, hello: Hello) -> BoxFuture<'static, io::Result<FrameStream>>;
+    fn open(&self, to: PeerNode, hello: Hello) -> BoxFuture<'static, io::Result<FrameStream>>;
 }
 
 #[cfg(test)]

@@ -82,7 +82,7 @@ impl fmt::Display for Payload {
 }
 
 /// How a member is reached; part of the replicated membership.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PeerNode {
     /// Pod name, or `server.N` where there are no pods. Certificates name it.
     pub pod: String,

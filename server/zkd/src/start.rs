@@ -13,8 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 use zke_consensus::clock::SystemClock;
 use zke_consensus::grpc::{self, Credentials, GrpcTransport, PemFiles, Security, SharedTransport};
-use zke_consensus::peer::PeerAddress;
-use zke_consensus::{Drivers, Ensemble, Options, Setup, StartError};
+use zke_consensus::{Drivers, Ensemble, Options, PeerNode, Setup, StartError};
 use zke_storage::{RealDisk, StorageError};
 use zke_tree::EnsembleId;
 
@@ -221,8 +220,8 @@ fn pod_of(id: ServerId) -> String {
     format!("server.{id}")
 }
 
-fn peer_address(server: &Server) -> PeerAddress {
-    PeerAddress { pod: pod_of(server.id), address: server.peer.to_string() }
+fn peer_address(server: &Server) -> PeerNode {
+    PeerNode { pod: pod_of(server.id), address: server.peer.to_string() }
 }
 
 /// With whom this process forms an ensemble, and how they know each other.

@@ -9,7 +9,6 @@ use std::time::Duration;
 use openraft_rt_sim::{SimInstant, SimRuntime};
 use parking_lot::Mutex;
 use zke_consensus::clock::RuntimeClock;
-use zke_consensus::peer::PeerAddress;
 use zke_consensus::{AsyncRuntime, Drivers, Ensemble, Observer, Options, PeerNode, Role, Serving, Setup};
 use zke_storage::{DiskState, SimDisk};
 use zke_tree::{Applied, Command, EnsembleId, LogIndex, State};
@@ -70,8 +69,8 @@ fn openraft_now() -> SimInstant {
     <SimInstant as zke_consensus::clock::Instant>::now()
 }
 
-pub fn address(member: usize) -> PeerAddress {
-    PeerAddress { pod: format!("server.{member}"), address: format!("member-{member}:2888") }
+pub fn address(member: usize) -> PeerNode {
+    PeerNode { pod: format!("server.{member}"), address: format!("member-{member}:2888") }
 }
 
 impl World {
@@ -204,7 +203,7 @@ impl World {
 
     /// How the others reach a member.
     pub fn node(&self, member: usize) -> PeerNode {
-        let PeerAddress { pod, address } = address(member);
+        let PeerNode { pod, address } = address(member);
         PeerNode { pod, address }
     }
 

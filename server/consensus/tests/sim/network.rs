@@ -12,7 +12,8 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::mpsc;
-use zke_consensus::peer::{FrameStream, Hello, PeerAddress, Transport};
+use zke_consensus::PeerNode;
+use zke_consensus::peer::{FrameStream, Hello, Transport};
 use zke_consensus::{AsyncRuntime, Ensemble};
 
 /// A frame takes between these, in microseconds: a datacenter's network with a slow moment now and then.
@@ -64,7 +65,7 @@ impl SimNetwork {
         one == other || !cut_off.contains(&one) && !cut_off.contains(&other)
     }
 
-    async fn open(self, from: usize, to: PeerAddress, hello: Hello) -> io::Result<FrameStream> {
+    async fn open(self, from: usize, to: PeerNode, hello: Hello) -> io::Result<FrameStream> {
         SimRuntime::sleep(self.latency()).await;
         let listener = self.inner.lock().listeners.get(&to.address).cloned();
         let (member, ensemble) = listener.ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionRefused))?;
@@ -113,7 +114,7 @@ impl SimTransport {
 }
 
 impl Transport for SimTransport {
-    fn open(&self, to: PeerAddress, hello: Hello) -> BoxFuture<'static, io::Result<FrameStream>> {
+    fn open(&self, to: PeerNode, hello: Hello) -> BoxFuture<'static, io::Result<FrameStream>> {
         Box::pin(self.network.clone().open(self.member, to, hello))
     }
 }
