@@ -13,6 +13,7 @@ use openraft::raft::{
     AppendEntriesRequest, SnapshotResponse, StreamAppendError, StreamAppendResult, TransferLeaderError,
     TransferLeaderRequest, VoteRequest, VoteResponse,
 };
+use zke_tree::EnsembleId;
 
 use crate::types::{
     Payload, PeerNode, RaftEntry, RaftLogId, RaftMembership, RaftSnapshotMeta, RaftStoredMembership,
@@ -65,6 +66,13 @@ impl Decoder {
 
     pub fn i64(&mut self) -> Decoded<i64> {
         self.bytes.try_get_i64().map_err(|_| self.wrong())
+    }
+
+    /// What [`put_ensemble`] wrote.
+    pub fn ensemble(&mut self) -> Decoded<Option<EnsembleId>> {
+        let mut id = [0; 16];
+        self.bytes.try_copy_to_slice(&mut id).map_err(|_| self.wrong())?;
+        Ok((id != [0; 16]).then_some(EnsembleId(id)))
     }
 
     pub fn blob(&mut self) -> Decoded<Bytes> {
@@ -152,6 +160,11 @@ fn put_optional_log_id(out: &mut BytesMut, log_id: Option<&RaftLogId>) {
     if let Some(log_id) = log_id {
         put_log_id(out, log_id);
     }
+}
+
+/// Sixteen bytes, all of them 0 where there is no ensemble yet: no ensemble has that id.
+pub fn put_ensemble(out: &mut BytesMut, ensemble: Option<EnsembleId>) {
+    out.put_slice(&ensemble.map_or([0; 16], |id| id.0));
 }
 
 pub fn put_blob(out: &mut BytesMut, blob: &[u8]) {

@@ -15,7 +15,7 @@ use zke_storage::Identity;
 use zke_tree::{EnsembleId, MemberId};
 
 use crate::administration::AdminError;
-use crate::codec::{DecodeError, Decoder};
+use crate::codec::{DecodeError, Decoder, put_ensemble};
 use crate::ensemble::Ensemble;
 use crate::types::PeerNode;
 
@@ -38,17 +38,16 @@ impl ProbeAnswer {
     pub(crate) fn encode(self) -> Bytes {
         let mut out = BytesMut::with_capacity(24);
         out.put_u64(self.member.0);
-        out.put_slice(&self.ensemble.map_or([0; 16], |id| id.0));
+        put_ensemble(&mut out, self.ensemble);
         out.freeze()
     }
 
     fn decode(bytes: Bytes) -> Result<ProbeAnswer, DecodeError> {
         let mut decoder = Decoder::new(bytes, "probe answer");
         let member = MemberId(decoder.u64()?);
-        let ensemble =
-            EnsembleId((u128::from(decoder.u64()?) << 64 | u128::from(decoder.u64()?)).to_be_bytes());
+        let ensemble = decoder.ensemble()?;
         decoder.end()?;
-        Ok(ProbeAnswer { member, ensemble: (ensemble.0 != [0; 16]).then_some(ensemble) })
+        Ok(ProbeAnswer { member, ensemble })
     }
 }
 

@@ -94,7 +94,7 @@ impl Member {
 
     /// Whether this member takes no part in its ensemble any more.
     pub fn is_retired(&self) -> bool {
-        matches!(self.identity.lock().state, DiskState::Retired | DiskState::Renewing)
+        self.identity.lock().state.has_left()
     }
 
     /// The hello of a stream to `to`.
@@ -199,8 +199,7 @@ fn judge(
     if known.retired {
         return Err(Refusal::Retired);
     }
-    let gone = matches!(own.state, DiskState::Retired | DiskState::Renewing);
-    if hello.to != Some(own.member) || gone {
+    if hello.to != Some(own.member) || own.state.has_left() {
         return Err(Refusal::NotMe);
     }
     if known.pod.is_some_and(|pod| pod != hello.from_pod) {

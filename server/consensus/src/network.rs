@@ -24,7 +24,7 @@ use zke_tree::MemberId;
 
 use crate::codec;
 use crate::member::Member;
-use crate::peer::{FrameStream, Hello, StreamKind, Transport};
+use crate::peer::{self, FrameStream, Hello, StreamKind, Transport};
 use crate::snapshots::SnapshotHandle;
 use crate::types::{CommittedLeaderId, PeerNode, RaftVote, TypeConfig};
 
@@ -231,7 +231,7 @@ impl<S> Appending<S> {
 }
 
 fn closed<R: AsyncRuntime>() -> RPCError<TypeConfig<R>> {
-    unreachable::<R>(io::Error::new(io::ErrorKind::ConnectionReset, "the other member closed the stream"))
+    unreachable::<R>(peer::closed())
 }
 
 async fn next_of<S: Stream + Unpin>(input: &mut Option<S>) -> Option<S::Item> {

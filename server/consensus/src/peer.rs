@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 use zke_tree::{EnsembleId, MemberId};
 
-use crate::codec::{DecodeError, Decoder, put_blob};
+use crate::codec::{DecodeError, Decoder, put_blob, put_ensemble};
 use crate::types::PeerNode;
 
 /// Frames waiting in one direction of a stream. A frame is at most about 1 MiB (replication cuts by bytes), so a
@@ -69,7 +69,7 @@ impl Hello {
         out.put_u8(PROTOCOL_VERSION);
         let kind = StreamKind::ALL.iter().position(|kind| *kind == self.kind).expect("ALL lists every kind");
         out.put_u8(kind as u8);
-        out.put_slice(&self.ensemble.map_or([0; 16], |id| id.0));
+        put_ensemble(&mut out, self.ensemble);
         out.put_u64(self.from.0);
         put_blob(&mut out, self.from_pod.as_bytes());
         out.put_u64(self.from_incarnation);
@@ -84,11 +84,10 @@ impl Hello {
             return Err(DecodeError { what: "the hello of another protocol version" });
         }
         let kind = *StreamKind::ALL.get(usize::from(decoder.u8()?)).ok_or_else(wrong)?;
-        let ensemble =
-            EnsembleId((u128::from(decoder.u64()?) << 64 | u128::from(decoder.u64()?)).to_be_bytes());
+        let ensemble = decoder.ensemble()?;
         let hello = Hello {
             kind,
-            ensemble: (ensemble.0 != [0; 16]).then_some(ensemble),
+            ensemble,
             from: MemberId(decoder.u64()?),
             from_pod: decoder.string()?,
             from_incarnation: decoder.u64()?,
@@ -126,7 +125,7 @@ impl FrameStream {
     }
 }
 
-fn closed() -> io::Error {
+pub(crate) fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionReset, "the other member closed the stream")
 }
 

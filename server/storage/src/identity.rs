@@ -104,6 +104,11 @@ impl Identity {
 }
 
 impl DiskState {
+    /// Whether the disk has left its ensemble for good.
+    pub fn has_left(self) -> bool {
+        matches!(self, DiskState::Retired | DiskState::Renewing)
+    }
+
     fn code(self) -> u8 {
         match self {
             DiskState::Blank => 0,
