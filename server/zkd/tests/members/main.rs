@@ -125,14 +125,14 @@ fn a_leader_whose_disk_hangs_is_replaced_and_ends() {
     let mut members = Members::start_on_own_disks();
     let leader = members.leader();
     let other = (leader + 1) % 3;
-    let (mut client, granted) = Raw::connect(members.client(other));
+    let (mut client, _) = Raw::connect(members.client(other));
     client.call(raw::create("/w", "", 0)).unwrap();
-    let mut thaw = members.hang_disk(leader, 12);
+    let mut thaw = members.hang_disk(leader, 8);
     let hung = Instant::now();
     let (mut written, mut longest) = (0, Duration::ZERO);
     // Written on without a pause: a majority of disks is well.
     while (0..3).filter(|member| *member != leader).all(|member| !members.leads(member)) {
-        assert!(hung.elapsed() < Duration::from_secs(10), "nobody took over");
+        assert!(hung.elapsed() < Duration::from_secs(6), "nobody took over");
         let begun = Instant::now();
         client.call(raw::set("/w", &written.to_string())).unwrap();
         (written, longest) = (written + 1, longest.max(begun.elapsed()));
@@ -141,7 +141,9 @@ fn a_leader_whose_disk_hangs_is_replaced_and_ends() {
     assert!(!members.wait_end(leader).success());
     assert!(thaw.wait().unwrap().success());
     members.start_again(leader);
-    let mut back = members.take_up(leader, &granted);
+    // A session of its own: the other was not heard from while the disk hung, and may have expired.
+    members.wait_serving(leader);
+    let (mut back, _) = Raw::connect(members.client(leader));
     back.call(sync()).unwrap();
     assert_eq!(raw::data_of(back.call(raw::get("/w"))).0, (written - 1).to_string());
 }
