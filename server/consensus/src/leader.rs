@@ -23,6 +23,7 @@ use crate::ensemble::{Inner, detach};
 use crate::link_frame::{FromLeader, ToLeader};
 use crate::options::ELECTION_TIMEOUT_MS_MAX;
 use crate::peer::FrameStream;
+use crate::reaper::{FOUND_MAX, Reaper};
 use crate::sequencer::{Sequencer, Verdict};
 use crate::session_clock::{SessionClock, Timed};
 use crate::sync_tracker::{SAMPLE_INTERVAL_MS, SyncTracker};
@@ -123,15 +124,18 @@ impl<R: AsyncRuntime> Inner<R> {
         tracing::info!(term, "leading no more");
     }
 
-    /// Expires sessions and samples who is in sync, until the term ends.
+    /// Expires sessions, removes what outlived its use and samples who is in sync, until the term ends.
     async fn keep_time(&self, term: u64) {
         let mut before_ms = self.clock.boot_ms();
         let mut sampled_ms = before_ms;
+        let mut reaper = Reaper::new(self.options.container_check_interval_ms);
         while self.leads(term) {
             R::sleep(Duration::from_millis(EXPIRY_INTERVAL_MS)).await;
             let now_ms = self.clock.boot_ms();
             if self.quorum_is_fresh() {
-                self.expire_sessions(now_ms.saturating_sub(before_ms));
+                let elapsed_ms = now_ms.saturating_sub(before_ms);
+                self.expire_sessions(elapsed_ms);
+                self.remove_outlived(&mut reaper, elapsed_ms);
             }
             before_ms = now_ms;
             if now_ms.saturating_sub(sampled_ms) >= SAMPLE_INTERVAL_MS {
@@ -153,6 +157,20 @@ impl<R: AsyncRuntime> Inner<R> {
             tracing::info!(%session, "expiring a session that was not heard from");
             if self.proposals.propose(Command::CloseSession { session, attach_epoch }).is_err() {
                 // The clock gave it a full timeout again and will come back to it.
+                return;
+            }
+        }
+    }
+
+    fn remove_outlived(&self, reaper: &mut Reaper, elapsed_ms: u64) {
+        let search = || {
+            let state = self.replica.state().read();
+            // Apply compares with a time that never falls, and is behind this one.
+            state.outlived(self.clock.wall_ms().max(state.now_ms()), FOUND_MAX)
+        };
+        for path in reaper.look(elapsed_ms, search) {
+            if self.proposals.propose(Command::DeleteContainer { path }).is_err() {
+                // Clients come first; the next search finds it again.
                 return;
             }
         }

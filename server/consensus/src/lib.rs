@@ -31,6 +31,7 @@ mod options;
 pub mod peer;
 mod proposals;
 pub mod proposer;
+mod reaper;
 mod replica;
 mod sequencer;
 mod serving;

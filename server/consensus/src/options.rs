@@ -17,6 +17,8 @@ pub const ELECTION_TIMEOUT_MS_MAX: u64 = 200;
 pub struct Options {
     /// The smallest session timeout that this ensemble grants; the serving lease is a third of it.
     pub session_timeout_ms_min: u64,
+    /// How often the leader looks for containers and TTL nodes that are due to go, in milliseconds.
+    pub container_check_interval_ms: u64,
     /// A snapshot is taken after so many applied entries. ZooKeeper's snapCount is of the same size.
     pub snapshot_entries: u64,
     /// Entries kept behind a snapshot, so that a member that was away for a moment needs no snapshot.
@@ -29,6 +31,8 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             session_timeout_ms_min: 4_000,
+            // As ZooKeeper.
+            container_check_interval_ms: 60_000,
             snapshot_entries: 100_000,
             keep_entries: 20_000,
             serve_at_once: false,

@@ -25,6 +25,9 @@ pub enum Command {
     /// Ends a session and removes its ephemerals, all at one zxid. It does nothing (`SessionMoved`) if the session was
     /// attached again since the one who asks looked.
     CloseSession { session: SessionId, attach_epoch: u32 },
+    /// Removes a container or a TTL node that is due to go; consumes a zxid. Looked at again when it is applied:
+    /// `NotEmpty` or `BadVersion` if it came to be used meanwhile. ZooKeeper's deleteContainer; no client may ask.
+    DeleteContainer { path: String },
     /// The leader refused the write that had this place in its origin's order; consumes a zxid, as a failed write does.
     Refused { code: ErrorCode },
     /// Whether members let clients in. `BadVersion` unless `control_epoch` is the current one.
@@ -44,8 +47,13 @@ impl Command {
     pub fn size_hint(&self) -> usize {
         /// Ids, numbers and lengths of the largest command.
         const FIXED_BYTES: usize = 64;
-        let Command::Client { identities, op, .. } = self else { return FIXED_BYTES };
-        FIXED_BYTES + identities.iter().map(id_bytes).sum::<usize>() + op.size_hint()
+        match self {
+            Command::DeleteContainer { path } => FIXED_BYTES + path.len(),
+            Command::Client { identities, op, .. } => {
+                FIXED_BYTES + identities.iter().map(id_bytes).sum::<usize>() + op.size_hint()
+            }
+            _ => FIXED_BYTES,
+        }
     }
 }
 
@@ -64,6 +72,24 @@ pub enum WriteOp {
         flags: i32,
         /// Whether the client asked for the new node's stat (create2). It changes only what the client is told.
         with_stat: bool,
+    },
+    /// A node that goes some time after its last child went. Answered with a stat, as is `CreateTtl`.
+    CreateContainer {
+        path: String,
+        data: Option<Bytes>,
+        acl: Vec<Acl>,
+        /// Of the request; only whether they say sequential matters.
+        flags: i32,
+    },
+    /// A node that goes when it has no children and was not written to for `ttl_ms`.
+    CreateTtl {
+        path: String,
+        data: Option<Bytes>,
+        acl: Vec<Acl>,
+        /// Of the request: those of the two modes with a TTL, else `BadArguments`.
+        flags: i32,
+        /// 1 to 2^40 - 1, else `BadArguments`.
+        ttl_ms: i64,
     },
     Delete {
         path: String,
@@ -100,7 +126,9 @@ impl WriteOp {
         let acl_bytes = |acl: &[Acl]| acl.iter().map(|acl| id_bytes(&acl.id) + 4).sum::<usize>();
         let data_bytes = |data: &Option<Bytes>| data.as_ref().map_or(0, Bytes::len);
         let fields = match self {
-            Self::Create { path, data, acl, .. } => path.len() + data_bytes(data) + acl_bytes(acl),
+            Self::Create { path, data, acl, .. }
+            | Self::CreateContainer { path, data, acl, .. }
+            | Self::CreateTtl { path, data, acl, .. } => path.len() + data_bytes(data) + acl_bytes(acl),
             Self::Delete { path, .. } | Self::Check { path, .. } => path.len(),
             Self::SetData { path, data, .. } => path.len() + data_bytes(data),
             Self::SetAcl { path, acl, .. } => path.len() + acl_bytes(acl),

@@ -3,7 +3,7 @@
 //! These bytes are in logs and archives. A tag and its fields never change their meaning; what is new gets a new tag.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use zke_wire::{ErrorCode, SessionId};
+use zke_wire::{Acl, ErrorCode, SessionId};
 
 use crate::codec::{Malformed, Put, Reader};
 use crate::command::{Command, WriteOp};
@@ -16,10 +16,13 @@ mod tag {
     pub const SET_ACL: u8 = 4;
     pub const CHECK: u8 = 5;
     pub const MULTI: u8 = 6;
+    pub const CREATE_CONTAINER: u8 = 7;
+    pub const CREATE_TTL: u8 = 8;
     pub const CREATE_SESSION: u8 = 32;
     pub const ATTACH_SESSION: u8 = 33;
     pub const CLOSE_SESSION: u8 = 34;
     pub const REFUSED: u8 = 35;
+    pub const DELETE_CONTAINER: u8 = 36;
     pub const SET_SERVING: u8 = 64;
     pub const TAKE_CONTROL: u8 = 65;
     pub const RETIRE_MEMBER: u8 = 66;
@@ -49,6 +52,10 @@ impl Command {
                 out.put_u8(tag::CLOSE_SESSION);
                 out.put_i64(session.0);
                 out.put_u32(*attach_epoch);
+            }
+            Self::DeleteContainer { path } => {
+                out.put_u8(tag::DELETE_CONTAINER);
+                out.put_bytes_with_len(path.as_bytes());
             }
             Self::Refused { code } => {
                 out.put_u8(tag::REFUSED);
@@ -80,7 +87,7 @@ impl Command {
     pub(crate) fn read(from: &mut Reader) -> Result<Self, Malformed> {
         let tag = from.u8("command tag")?;
         Ok(match tag {
-            tag::CREATE..=tag::MULTI => Self::Client {
+            tag::CREATE..=tag::CREATE_TTL => Self::Client {
                 session: read_session(from)?,
                 attach_epoch: from.u32("attach epoch")?,
                 identities: from.ids()?,
@@ -97,6 +104,7 @@ impl Command {
             tag::CLOSE_SESSION => {
                 Self::CloseSession { session: read_session(from)?, attach_epoch: from.u32("attach epoch")? }
             }
+            tag::DELETE_CONTAINER => Self::DeleteContainer { path: from.string("path")? },
             tag::REFUSED => {
                 let code = from.i32("error code")?;
                 let code = ErrorCode::from_code(code).ok_or_else(|| from.malformed("unknown error code"))?;
@@ -122,6 +130,8 @@ impl WriteOp {
     fn tag(&self) -> u8 {
         match self {
             Self::Create { .. } => tag::CREATE,
+            Self::CreateContainer { .. } => tag::CREATE_CONTAINER,
+            Self::CreateTtl { .. } => tag::CREATE_TTL,
             Self::Delete { .. } => tag::DELETE,
             Self::SetData { .. } => tag::SET_DATA,
             Self::SetAcl { .. } => tag::SET_ACL,
@@ -133,11 +143,15 @@ impl WriteOp {
     fn write(&self, out: &mut BytesMut) {
         match self {
             Self::Create { path, data, acl, flags, with_stat } => {
-                out.put_bytes_with_len(path.as_bytes());
-                write_data(out, data.as_deref());
-                out.put_acl(acl);
-                out.put_i32(*flags);
+                write_new(out, path, data.as_deref(), acl, *flags);
                 out.put_u8((*with_stat).into());
+            }
+            Self::CreateContainer { path, data, acl, flags } => {
+                write_new(out, path, data.as_deref(), acl, *flags)
+            }
+            Self::CreateTtl { path, data, acl, flags, ttl_ms } => {
+                write_new(out, path, data.as_deref(), acl, *flags);
+                out.put_i64(*ttl_ms);
             }
             Self::Delete { path, version } | Self::Check { path, version } => {
                 out.put_bytes_with_len(path.as_bytes());
@@ -184,6 +198,19 @@ impl WriteOp {
                 flags: from.i32("flags")?,
                 with_stat: from.bool("with stat")?,
             },
+            tag::CREATE_CONTAINER => Self::CreateContainer {
+                path,
+                data: read_data(from)?,
+                acl: from.acl()?,
+                flags: from.i32("flags")?,
+            },
+            tag::CREATE_TTL => Self::CreateTtl {
+                path,
+                data: read_data(from)?,
+                acl: from.acl()?,
+                flags: from.i32("flags")?,
+                ttl_ms: from.i64("ttl")?,
+            },
             tag::DELETE => Self::Delete { path, version: from.i32("version")? },
             tag::SET_DATA => Self::SetData { path, data: read_data(from)?, version: from.i32("version")? },
             tag::SET_ACL => Self::SetAcl { path, acl: from.acl()?, version: from.i32("version")? },
@@ -191,6 +218,14 @@ impl WriteOp {
             _ => return Err(from.malformed("unknown write tag")),
         })
     }
+}
+
+/// What every kind of create begins with.
+fn write_new(out: &mut BytesMut, path: &str, data: Option<&[u8]>, acl: &[Acl], flags: i32) {
+    out.put_bytes_with_len(path.as_bytes());
+    write_data(out, data);
+    out.put_acl(acl);
+    out.put_i32(flags);
 }
 
 fn write_credentials(out: &mut BytesMut, session: SessionId, password: &[u8; 16], timeout_ms: i32) {

@@ -24,6 +24,7 @@ mod event;
 mod ids;
 mod marks;
 mod node;
+mod owner;
 mod proposal;
 mod read;
 mod record;

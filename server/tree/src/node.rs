@@ -6,6 +6,7 @@ use std::mem;
 
 use crate::acl_table::AclRef;
 use crate::arena::Slot;
+use crate::owner::Owner;
 
 pub(crate) struct Node {
     pub czxid: i64,
@@ -26,10 +27,10 @@ pub(crate) struct Node {
     content: Box<[u8]>,
 }
 
-/// What a node has besides if it is ephemeral or has ever had a child.
+/// What a node has besides if it has an owner or has ever had a child.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Extra {
-    /// The session of an ephemeral, else 0.
+    /// As [`Owner`](crate::owner::Owner) stores it.
     pub owner: i64,
     /// The zxid of the last creation or deletion of a child.
     pub pzxid: i64,
@@ -41,6 +42,10 @@ pub(crate) struct Extra {
 }
 
 impl Extra {
+    pub fn owner(&self) -> Owner {
+        Owner::from_stored(self.owner)
+    }
+
     /// Of a node that needed none until now.
     pub fn of(node: &Node) -> Self {
         Self { pzxid: node.czxid, ..Self::default() }

@@ -92,7 +92,7 @@ impl SnapshotReader {
         }
         let mut sessions = self.sessions;
         for (slot, owner) in tree.owned() {
-            sessions.own(SessionId(owner), slot);
+            sessions.own(owner, slot);
         }
         let state = State::of_parts(tree, sessions, self.marks, facts);
         if state.digest() == digest { Ok(state) } else { Err(wrong("digest")) }

@@ -10,6 +10,7 @@ use crate::digest::Digest;
 use crate::event::{Applied, Event, Reply};
 use crate::ids::{LogIndex, MemberId, Origin, Term};
 use crate::marks::Marks;
+use crate::owner::Owner;
 use crate::proposal::Proposal;
 use crate::session::{Session, Sessions};
 use crate::transaction::Transaction;
@@ -123,6 +124,12 @@ impl State {
         self.sessions.len()
     }
 
+    /// Paths of the containers and TTL nodes that are due to go at `now_ms`, at most `max`: what
+    /// [`Command::DeleteContainer`] is for.
+    pub fn outlived(&self, now_ms: i64, max: usize) -> Vec<String> {
+        self.tree.outlived(now_ms).take(max).map(|slot| self.tree.path_of(slot)).collect()
+    }
+
     pub fn serving(&self) -> bool {
         self.facts.serving
     }
@@ -164,6 +171,7 @@ impl State {
             Command::CloseSession { session, attach_epoch } => {
                 self.begin_transaction(events).close_session(session, attach_epoch)
             }
+            Command::DeleteContainer { ref path } => self.begin_transaction(events).delete_container(path),
             Command::Refused { code } => {
                 self.begin_transaction(events);
                 Err(code)
@@ -243,7 +251,8 @@ fn tree_of_fresh_zookeeper() -> Tree {
     let mut tree = Tree::new();
     let open = [Acl::open()];
     let readable = [Acl { perms: perms::READ, ..Acl::open() }];
-    let node = |name, acl| NewNode { name, data: Some(b""), acl, owner: 0, zxid: Zxid(0), time_ms: 0 };
+    let node =
+        |name, acl| NewNode { name, data: Some(b""), acl, owner: Owner::Nobody, zxid: Zxid(0), time_ms: 0 };
     let zookeeper = tree.adopt(tree.root(), &node("zookeeper", &open));
     tree.adopt(zookeeper, &node("quota", &open));
     let config = tree.adopt(zookeeper, &node("config", &open));

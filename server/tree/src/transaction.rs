@@ -12,6 +12,7 @@ use zke_wire::{Acl, CreateMode, ErrorCode, EventKind, Id, SessionId, Zxid, path,
 use crate::acl;
 use crate::command::WriteOp;
 use crate::event::{Event, Reply, Table};
+use crate::owner::{Owner, TTL_MS_MAX};
 use crate::session::{Session, Sessions};
 use crate::tree::{NewNode, Place, Tree};
 use crate::undo::Undo;
@@ -33,6 +34,36 @@ struct Client<'a> {
     session: SessionId,
     attach_epoch: u32,
     identities: &'a [Id],
+}
+
+/// What kind of node a create makes.
+#[derive(Clone, Copy)]
+struct Kind {
+    owner: Owner,
+    sequential: bool,
+}
+
+impl Kind {
+    /// Of a create without a TTL.
+    fn of(mode: CreateMode, session: SessionId) -> Result<Kind, ErrorCode> {
+        let owner = match mode {
+            CreateMode::Persistent | CreateMode::PersistentSequential => Owner::Nobody,
+            CreateMode::Ephemeral | CreateMode::EphemeralSequential => Owner::Session(session),
+            // ZooKeeper makes a persistent node of it, and its digests differ then: surely nobody wants that.
+            CreateMode::Container => Owner::Container,
+            CreateMode::PersistentTtl | CreateMode::PersistentSequentialTtl => {
+                return Err(ErrorCode::BadArguments);
+            }
+        };
+        Ok(Kind { owner, sequential: mode.is_sequential() })
+    }
+
+    fn of_ttl(mode: CreateMode, ttl_ms: i64) -> Result<Kind, ErrorCode> {
+        if !mode.is_ttl() || !(1..=TTL_MS_MAX).contains(&ttl_ms) {
+            return Err(ErrorCode::BadArguments);
+        }
+        Ok(Kind { owner: Owner::Ttl { ttl_ms }, sequential: mode.is_sequential() })
+    }
 }
 
 impl Transaction<'_> {
@@ -80,7 +111,17 @@ impl Transaction<'_> {
     fn one(&mut self, client: Client<'_>, op: &WriteOp) -> Result<Reply, ErrorCode> {
         match op {
             WriteOp::Create { path, data, acl, flags, with_stat: _ } => {
-                self.create(client, path, data.as_deref(), acl, *flags)
+                let mode = CreateMode::from_flags(*flags)?;
+                let kind = Kind::of(mode, client.session)?;
+                self.create(client, path, data.as_deref(), acl, kind)
+            }
+            WriteOp::CreateContainer { path, data, acl, flags } => {
+                let sequential = CreateMode::from_flags(*flags)?.is_sequential();
+                self.create(client, path, data.as_deref(), acl, Kind { owner: Owner::Container, sequential })
+            }
+            WriteOp::CreateTtl { path, data, acl, flags, ttl_ms } => {
+                let kind = Kind::of_ttl(CreateMode::from_flags(*flags)?, *ttl_ms)?;
+                self.create(client, path, data.as_deref(), acl, kind)
             }
             WriteOp::Delete { path, version } => self.delete(client, path, *version),
             WriteOp::SetData { path, data, version } => {
@@ -98,8 +139,7 @@ impl Transaction<'_> {
         password: [u8; 16],
         timeout_ms: i32,
     ) -> Result<Reply, ErrorCode> {
-        // As an ephemeral's owner, 0 says "none", and i64::MIN says "container".
-        if id.0 == 0 || id.0 == i64::MIN || self.sessions.get(id).is_some() {
+        if !Owner::may_be(id) || self.sessions.get(id).is_some() {
             return Err(ErrorCode::BadArguments);
         }
         let session = Session::new(id, password, timeout_ms);
@@ -120,46 +160,47 @@ impl Transaction<'_> {
         Ok(Reply::Done)
     }
 
+    /// No client asks for it, so no list is checked.
+    pub fn delete_container(mut self, path: &str) -> Result<Reply, ErrorCode> {
+        let (parent, node) = self.tree.find_with_parent(path).ok_or(ErrorCode::NoNode)?;
+        if self.tree.extra(node.slot).num_children > 0 {
+            return Err(ErrorCode::NotEmpty);
+        }
+        if !self.tree.is_outlived(node.slot, self.time_ms) {
+            return Err(ErrorCode::BadVersion);
+        }
+        self.remove(parent, node, path);
+        Ok(Reply::Done)
+    }
+
     fn create(
         &mut self,
         client: Client<'_>,
         path: &str,
         data: Option<&[u8]>,
         acl: &[Acl],
-        flags: i32,
+        kind: Kind,
     ) -> Result<Reply, ErrorCode> {
-        let mode = CreateMode::from_flags(flags)?;
-        match mode {
-            CreateMode::PersistentTtl | CreateMode::PersistentSequentialTtl => {
-                return Err(ErrorCode::BadArguments);
-            }
-            CreateMode::Container => return Err(ErrorCode::Unimplemented),
-            _ => {}
-        }
         self.sessions.check(client.session, client.attach_epoch)?;
         let (parent_path, _) = split(path)?;
         let acl = acl::stored_form(acl, client.identities)?;
         let parent = self.tree.find(parent_path).ok_or(ErrorCode::NoNode)?;
         acl::check(self.tree.acl(parent), perms::CREATE, client.identities)?;
         let parent_extra = self.tree.extra(parent.slot);
-        let path = if mode.is_sequential() {
-            format!("{path}{:010}", parent_extra.cversion)
-        } else {
-            path.to_owned()
-        };
+        let path =
+            if kind.sequential { format!("{path}{:010}", parent_extra.cversion) } else { path.to_owned() };
         path::validate(&path)?;
         let name = path::name(&path);
         if self.tree.find(&path).is_some() {
             return Err(ErrorCode::NodeExists);
         }
-        if parent_extra.owner != 0 {
+        if parent_extra.owner().session().is_some() {
             return Err(ErrorCode::NoChildrenForEphemerals);
         }
-        let owner = if mode.is_ephemeral() { client.session.0 } else { 0 };
-        let (zxid, time_ms) = (self.zxid, self.time_ms);
+        let (owner, zxid, time_ms) = (kind.owner, self.zxid, self.time_ms);
         let node = self.tree.insert(parent, &NewNode { name, data, acl: &acl, owner, zxid, time_ms });
-        if mode.is_ephemeral() {
-            self.sessions.own(client.session, node.slot);
+        if let Some(session) = owner.session() {
+            self.sessions.own(session, node.slot);
         }
         self.remember(|| Undo::Create { path: path.clone(), parent: parent_extra });
         let stored = self.tree.acl(node).clone();
@@ -182,7 +223,9 @@ impl Transaction<'_> {
         if extra.num_children > 0 {
             return Err(ErrorCode::NotEmpty);
         }
-        self.sessions.disown(SessionId(extra.owner), node.slot);
+        if let Some(session) = extra.owner().session() {
+            self.sessions.disown(session, node.slot);
+        }
         self.remove(parent, node, path);
         Ok(Reply::Done)
     }

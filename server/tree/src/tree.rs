@@ -3,10 +3,11 @@
 //! Every change keeps the digest and hands the node as it was to a running snapshot. Nothing here checks access,
 //! versions or names: that is for those who call.
 
+use std::collections::BTreeSet;
 use std::iter;
 use std::sync::Arc;
 
-use zke_wire::{Acl, Stat, Zxid};
+use zke_wire::{Acl, SessionId, Stat, Zxid};
 
 use crate::acl_table::AclTable;
 use crate::arena::{Arena, Slot};
@@ -14,6 +15,7 @@ use crate::capture::Capture;
 use crate::child_table::ChildTable;
 use crate::digest::Digest;
 use crate::node::{Extra, Node, Written};
+use crate::owner::Owner;
 use crate::record;
 
 pub(crate) struct Tree {
@@ -23,6 +25,8 @@ pub(crate) struct Tree {
     pub capture: Capture,
     children: ChildTable,
     ephemerals: usize,
+    /// Containers and TTL nodes, which may have to go.
+    transient: BTreeSet<Slot>,
     size_bytes: u64,
     digest: u64,
 }
@@ -49,8 +53,7 @@ pub(crate) struct NewNode<'a> {
     pub name: &'a str,
     pub data: Option<&'a [u8]>,
     pub acl: &'a [Acl],
-    /// The session of an ephemeral, else 0.
-    pub owner: i64,
+    pub owner: Owner,
     pub zxid: Zxid,
     pub time_ms: i64,
 }
@@ -62,9 +65,9 @@ pub(crate) struct Removed {
 }
 
 impl Removed {
-    /// The session of an ephemeral, else 0.
-    pub fn owner(&self) -> i64 {
-        self.extra.as_ref().map_or(0, |extra| extra.owner)
+    /// That of an ephemeral.
+    pub fn session(&self) -> Option<SessionId> {
+        self.extra.as_ref().and_then(|extra| extra.owner().session())
     }
 }
 
@@ -87,6 +90,7 @@ impl Tree {
             capture: Capture::default(),
             children: ChildTable::new(),
             ephemerals: 0,
+            transient: BTreeSet::new(),
             // The path of the root.
             size_bytes: 1,
             digest: 0,
@@ -166,7 +170,8 @@ impl Tree {
             // Creations plus deletions.
             cversion: created.wrapping_mul(2).wrapping_sub(present),
             aversion: node.aversion,
-            ephemeral_owner: extra.owner,
+            // Clients are not told of containers and TTLs.
+            ephemeral_owner: extra.owner().session().map_or(0, |session| session.0),
             data_length: node.data_len() as i32,
             num_children: present,
             pzxid: Zxid(extra.pzxid),
@@ -215,8 +220,8 @@ impl Tree {
         let acl = self.acls.acquire(new.acl);
         let mut node = Node::new(new.name, new.data, acl, new.zxid.0, new.time_ms);
         node.parent = Some(parent.slot);
-        if new.owner != 0 {
-            let extra = Extra { owner: new.owner, ..Extra::of(&node) };
+        if new.owner != Owner::Nobody {
+            let extra = Extra { owner: new.owner.stored(), ..Extra::of(&node) };
             node.extra = Some(self.extras.insert(extra));
         }
         self.place(parent, node, new.name)
@@ -283,12 +288,30 @@ impl Tree {
         self.digest = self.digest.wrapping_add(self.stat_digest(place));
     }
 
-    /// Every ephemeral with its owner.
-    pub fn owned(&self) -> impl Iterator<Item = (Slot, i64)> {
+    /// Every ephemeral with its session.
+    pub fn owned(&self) -> impl Iterator<Item = (Slot, SessionId)> {
         let slots = (0..self.nodes.end()).filter_map(Slot::from_index);
-        let owners =
-            slots.filter_map(|slot| Some((slot, self.extra_of(self.nodes.get(slot.index())?).owner)));
-        owners.filter(|&(_, owner)| owner != 0)
+        slots.filter_map(|slot| {
+            let owner = self.extra_of(self.nodes.get(slot.index())?).owner();
+            Some((slot, owner.session()?))
+        })
+    }
+
+    /// The containers and TTL nodes that are due to go.
+    pub fn outlived(&self, now_ms: i64) -> impl Iterator<Item = Slot> {
+        self.transient.iter().copied().filter(move |slot| self.is_outlived(*slot, now_ms))
+    }
+
+    /// Whether a container lost its last child, or a TTL node without children was not written to for long enough. A
+    /// container that never had a child waits for its first one.
+    pub fn is_outlived(&self, slot: Slot, now_ms: i64) -> bool {
+        let (node, extra) = (&self.nodes[slot], self.extra(slot));
+        extra.num_children == 0
+            && match extra.owner() {
+                Owner::Container => extra.cversion > 0,
+                Owner::Ttl { ttl_ms } => now_ms.saturating_sub(node.mtime_ms) > ttl_ms,
+                Owner::Nobody | Owner::Session(_) => false,
+            }
     }
 
     /// Makes an unlinked node the child of the parent it names.
@@ -345,7 +368,11 @@ impl Tree {
     fn count_in(&mut self, place: Place) {
         let node = self.node(place);
         self.size_bytes += (place.path_len + node.data_len()) as u64;
-        self.ephemerals += usize::from(self.extra(place.slot).owner != 0);
+        match self.extra(place.slot).owner() {
+            Owner::Nobody => {}
+            Owner::Session(_) => self.ephemerals += 1,
+            Owner::Container | Owner::Ttl { .. } => drop(self.transient.insert(place.slot)),
+        }
         self.digest =
             self.digest.wrapping_add(self.content_digest(place)).wrapping_add(self.stat_digest(place));
     }
@@ -353,7 +380,11 @@ impl Tree {
     fn count_out(&mut self, place: Place) {
         let node = self.node(place);
         self.size_bytes -= (place.path_len + node.data_len()) as u64;
-        self.ephemerals -= usize::from(self.extra(place.slot).owner != 0);
+        match self.extra(place.slot).owner() {
+            Owner::Nobody => {}
+            Owner::Session(_) => self.ephemerals -= 1,
+            Owner::Container | Owner::Ttl { .. } => drop(self.transient.remove(&place.slot)),
+        }
         self.digest =
             self.digest.wrapping_sub(self.content_digest(place)).wrapping_sub(self.stat_digest(place));
     }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use zke_wire::{Acl, SessionId, Zxid};
+use zke_wire::{Acl, Zxid};
 
 use crate::node::{Extra, Written};
 use crate::session::Sessions;
@@ -29,15 +29,19 @@ impl Undo {
             Self::Create { path, parent: before } => {
                 let (parent, place) = tree.find_with_parent(&path).expect(AS_IT_WAS);
                 let removed = tree.remove(parent, place, Zxid(before.pzxid));
-                sessions.disown(SessionId(removed.owner()), place.slot);
+                if let Some(session) = removed.session() {
+                    sessions.disown(session, place.slot);
+                }
                 tree.put_back_extra(parent, &before);
             }
             Self::Delete { path, parent: before, node, acl } => {
                 let parent = zke_wire::path::parent(&path).and_then(|parent| tree.find(parent));
                 let parent = parent.expect(AS_IT_WAS);
-                let owner = SessionId(node.owner());
+                let session = node.session();
                 let place = tree.put_back(parent, node, &acl);
-                sessions.own(owner, place.slot);
+                if let Some(session) = session {
+                    sessions.own(session, place.slot);
+                }
                 tree.put_back_extra(parent, &before);
             }
             Self::SetData { path, before } => {

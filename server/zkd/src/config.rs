@@ -46,6 +46,8 @@ pub struct Config {
     /// As `init_limit_ticks`.
     pub sync_limit_ticks: i32,
     pub session_timeout: SessionTimeoutBounds,
+    /// `znode.container.checkIntervalMs`, above 0: how often a leader looks for containers and TTL nodes to remove.
+    pub container_check_interval_ms: i32,
     /// Connections from one source address; `None` is without limit.
     pub max_client_cnxns: Option<NonZeroU32>,
     /// `jute.maxbuffer`: the longest message a client may send, in bytes.

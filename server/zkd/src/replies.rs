@@ -17,9 +17,7 @@ pub fn of_write(applied: &Applied<'_>) -> Response {
     match &applied.result {
         Err(code) => Response::Error(*code),
         Ok(Reply::Created { path, stat }) => match op {
-            Some(WriteOp::Create { with_stat: true, .. }) => {
-                Response::Create2 { path: path.clone(), stat: *stat }
-            }
+            Some(op) if wants_stat(op) => Response::Create2 { path: path.clone(), stat: *stat },
             _ => Response::Create { path: path.clone() },
         },
         Ok(Reply::Stat(stat)) => Response::Stat(*stat),
@@ -40,6 +38,14 @@ pub fn of_write(applied: &Applied<'_>) -> Response {
     }
 }
 
+/// Of the four creates, only the oldest is answered with the path alone.
+fn wants_stat(op: &WriteOp) -> bool {
+    matches!(
+        op,
+        WriteOp::Create { with_stat: true, .. } | WriteOp::CreateContainer { .. } | WriteOp::CreateTtl { .. }
+    )
+}
+
 fn ops_of(op: Option<&WriteOp>) -> &[WriteOp] {
     match op {
         Some(WriteOp::Multi { ops }) => ops,
@@ -50,7 +56,7 @@ fn ops_of(op: Option<&WriteOp>) -> &[WriteOp] {
 /// Of one operation of a multi that succeeded.
 fn result(op: &WriteOp, reply: &Reply) -> MultiResult {
     match (op, reply) {
-        (WriteOp::Create { with_stat: true, .. }, Reply::Created { path, stat }) => {
+        (op, Reply::Created { path, stat }) if wants_stat(op) => {
             MultiResult::Create2 { path: path.clone(), stat: *stat }
         }
         (_, Reply::Created { path, .. }) => MultiResult::Create { path: path.clone() },

@@ -113,6 +113,12 @@ fn sort(request: Request) -> Action {
         Request::Create { path, data, acl, flags, with_stat } => {
             return Action::Write(WriteOp::Create { path, data, acl, flags, with_stat });
         }
+        Request::CreateContainer { path, data, acl, flags } => {
+            return Action::Write(WriteOp::CreateContainer { path, data, acl, flags });
+        }
+        Request::CreateTtl { path, data, acl, flags, ttl_ms } => {
+            return Action::Write(WriteOp::CreateTtl { path, data, acl, flags, ttl_ms });
+        }
         Request::Delete { path, version } => return Action::Write(WriteOp::Delete { path, version }),
         Request::SetData { path, data, version } => {
             return Action::Write(WriteOp::SetData { path, data, version });
@@ -122,7 +128,7 @@ fn sort(request: Request) -> Action {
         }
         Request::Multi { ops } => match ops.into_iter().map(part_of_multi).collect() {
             Some(ops) => return Action::Write(WriteOp::Multi { ops }),
-            None => Read::Refused(ErrorCode::Unimplemented),
+            None => Read::Refused(ErrorCode::MarshallingError),
         },
         Request::Close => return Action::Close,
         Request::Sync { path } => return Action::Sync { path },
@@ -158,15 +164,13 @@ fn sort(request: Request) -> Action {
             Some(ops) => Read::MultiRead { ops },
             None => Read::Refused(ErrorCode::MarshallingError),
         },
-        Request::CreateContainer { .. }
-        | Request::CreateTtl { .. }
-        | Request::Check { .. }
-        | Request::Reconfig { .. }
-        | Request::Sasl { .. } => Read::Refused(ErrorCode::Unimplemented),
+        Request::Check { .. } | Request::Reconfig { .. } | Request::Sasl { .. } => {
+            Read::Refused(ErrorCode::Unimplemented)
+        }
     })
 }
 
-/// `None` for the writes that are not served yet.
+/// `None` for what cannot be in one, and is refused when it is decoded.
 fn part_of_multi(request: Request) -> Option<WriteOp> {
     match request {
         // On its own it is refused.
@@ -178,7 +182,7 @@ fn part_of_multi(request: Request) -> Option<WriteOp> {
     }
 }
 
-/// `None` for what cannot be in one, and is refused when it is decoded.
+/// Likewise.
 fn part_of_multi_read(request: Request) -> Option<ReadOp> {
     match request {
         Request::GetData { path, .. } => Some(ReadOp::GetData { path }),
@@ -216,18 +220,17 @@ mod tests {
     }
 
     #[test]
-    fn a_multi_is_one_write_if_all_its_parts_are_served() {
+    fn a_multi_is_one_write() {
         let path = || "/a".to_owned();
         let check = Request::Check { path: path(), version: 1 };
         let container = Request::CreateContainer { path: path(), data: None, acl: vec![], flags: 4 };
-        let sorted =
-            sort(Request::Multi { ops: vec![check.clone(), Request::Delete { path: path(), version: 2 }] });
+        let sorted = sort(Request::Multi { ops: vec![check, container] });
         let Action::Write(WriteOp::Multi { ops }) = sorted else { panic!("{sorted:?}") };
-        let expected =
-            [WriteOp::Check { path: path(), version: 1 }, WriteOp::Delete { path: path(), version: 2 }];
+        let expected = [
+            WriteOp::Check { path: path(), version: 1 },
+            WriteOp::CreateContainer { path: path(), data: None, acl: vec![], flags: 4 },
+        ];
         assert_eq!(ops, expected);
-        let unserved = sort(Request::Multi { ops: vec![check, container] });
-        assert!(matches!(unserved, Action::Read(Read::Refused(ErrorCode::Unimplemented))), "{unserved:?}");
     }
 
     #[test]

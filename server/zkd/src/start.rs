@@ -180,6 +180,8 @@ fn setup(
 ) -> Setup<RealDisk> {
     let managed = members.managed().is_some();
     let session_timeout_ms_min = u64::try_from(config.session_timeout.min_ms).expect("bounds are positive");
+    let container_check_interval_ms =
+        u64::try_from(config.container_check_interval_ms).expect("a positive setting");
     Setup {
         disk,
         log_disk,
@@ -187,7 +189,12 @@ fn setup(
         pod: members.own_pod(),
         joins_by_itself: !managed,
         fresh_member_id: rand::random::<u64>().max(1),
-        options: Options { session_timeout_ms_min, serve_at_once: !managed, ..Options::default() },
+        options: Options {
+            session_timeout_ms_min,
+            container_check_interval_ms,
+            serve_at_once: !managed,
+            ..Options::default()
+        },
         drivers: Drivers::Threads,
         transport: Arc::new(SharedTransport(GrpcTransport::new(members.security()))),
         clock: Arc::new(SystemClock),

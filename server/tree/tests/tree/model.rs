@@ -18,6 +18,16 @@ struct Node {
     data: Option<Bytes>,
     /// Its cversion is the stored one; data length and children are found when asked for.
     stat: Stat,
+    goes: Goes,
+}
+
+/// When a node goes by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Goes {
+    Never,
+    WithSession,
+    WithLastChild,
+    AfterMs(i64),
 }
 
 struct Model {
@@ -30,7 +40,11 @@ type Heard = (EventKind, String);
 
 impl Model {
     fn new() -> Self {
-        let node = |aversion| Node { data: Some(Bytes::new()), stat: Stat { aversion, ..Stat::default() } };
+        let node = |aversion| Node {
+            data: Some(Bytes::new()),
+            stat: Stat { aversion, ..Stat::default() },
+            goes: Goes::Never,
+        };
         let paths = [("/", 0), ("/zookeeper", 0), ("/zookeeper/quota", 0), ("/zookeeper/config", -1)];
         let nodes = paths.map(|(path, aversion)| (path.to_owned(), node(aversion)));
         Self { nodes: nodes.into(), sessions: BTreeMap::new() }
@@ -75,6 +89,7 @@ impl Model {
                     self.nodes.iter().filter(|(_, node)| owned(node)).map(|(path, _)| path.clone()).collect();
                 Ok((paths.iter().flat_map(|path| self.remove(path, zxid)).collect(), "done".into()))
             }
+            Command::DeleteContainer { path } => self.delete_container(path, zxid, time_ms),
             Command::Client { session, attach_epoch, op: WriteOp::Multi { ops }, .. } => {
                 self.check(*session, *attach_epoch)?;
                 Ok(self.multi(*session, *attach_epoch, ops, zxid, time_ms))
@@ -122,11 +137,26 @@ impl Model {
         match op {
             WriteOp::Create { path, data, flags, .. } => {
                 let mode = CreateMode::from_flags(*flags)?;
-                if mode == CreateMode::Container {
-                    return Err(ErrorCode::Unimplemented);
+                let goes = match flags {
+                    1 | 3 => Goes::WithSession,
+                    4 => Goes::WithLastChild,
+                    5 | 6 => return Err(ErrorCode::BadArguments),
+                    _ => Goes::Never,
+                };
+                self.check(session, attach_epoch)?;
+                self.create(path, data.clone(), (goes, mode.is_sequential()), session, zxid, time_ms)
+            }
+            WriteOp::CreateContainer { path, data, flags, .. } => {
+                let sequential = CreateMode::from_flags(*flags)?.is_sequential();
+                self.check(session, attach_epoch)?;
+                self.create(path, data.clone(), (Goes::WithLastChild, sequential), session, zxid, time_ms)
+            }
+            WriteOp::CreateTtl { path, data, flags, ttl_ms, .. } => {
+                if !matches!(flags, 5 | 6) || *ttl_ms <= 0 {
+                    return Err(ErrorCode::BadArguments);
                 }
                 self.check(session, attach_epoch)?;
-                self.create(path, data.clone(), mode, session, zxid, time_ms)
+                self.create(path, data.clone(), (Goes::AfterMs(*ttl_ms), *flags == 6), session, zxid, time_ms)
             }
             WriteOp::Delete { path, version } => {
                 self.check(session, attach_epoch)?;
@@ -169,7 +199,7 @@ impl Model {
         &mut self,
         asked: &str,
         data: Option<Bytes>,
-        mode: CreateMode,
+        (goes, sequential): (Goes, bool),
         session: SessionId,
         zxid: Zxid,
         time_ms: i64,
@@ -179,7 +209,7 @@ impl Model {
         if parent == "/zookeeper/config" {
             return Err(ErrorCode::NoAuth);
         }
-        let number = if mode.is_sequential() { format!("{:010}", above.cversion) } else { String::new() };
+        let number = if sequential { format!("{:010}", above.cversion) } else { String::new() };
         let path = format!("{asked}{number}");
         path::validate(&path)?;
         if self.nodes.contains_key(&path) {
@@ -194,10 +224,10 @@ impl Model {
             pzxid: zxid,
             ctime_ms: time_ms,
             mtime_ms: time_ms,
-            ephemeral_owner: if mode.is_ephemeral() { session.0 } else { 0 },
+            ephemeral_owner: if goes == Goes::WithSession { session.0 } else { 0 },
             ..Stat::default()
         };
-        self.nodes.insert(path.clone(), Node { data, stat });
+        self.nodes.insert(path.clone(), Node { data, stat, goes });
         let above = self.nodes.get_mut(&parent).expect("was found");
         above.stat.cversion += 1;
         above.stat.pzxid = zxid;
@@ -220,6 +250,24 @@ impl Model {
             return Err(ErrorCode::NotEmpty);
         }
         Ok((self.remove(path, zxid), "done".into()))
+    }
+
+    fn delete_container(
+        &mut self,
+        path: &str,
+        zxid: Zxid,
+        time_ms: i64,
+    ) -> Result<(Vec<Heard>, String), ErrorCode> {
+        let node = self.nodes.get(path).filter(|_| path != "/").ok_or(ErrorCode::NoNode)?;
+        if !self.children(path).is_empty() {
+            return Err(ErrorCode::NotEmpty);
+        }
+        let due = match node.goes {
+            Goes::Never | Goes::WithSession => false,
+            Goes::WithLastChild => node.stat.cversion > 0,
+            Goes::AfterMs(ttl_ms) => time_ms - node.stat.mtime_ms > ttl_ms,
+        };
+        if due { Ok((self.remove(path, zxid), "done".into())) } else { Err(ErrorCode::BadVersion) }
     }
 
     fn remove(&mut self, path: &str, zxid: Zxid) -> Vec<Heard> {
@@ -279,7 +327,7 @@ fn command() -> impl Strategy<Value = Command> {
         }
         other => other,
     });
-    prop_oneof![6 => client, 1 => random::session_command()]
+    prop_oneof![12 => client, 2 => random::session_command(), 1 => random::delete_container()]
 }
 
 proptest! {

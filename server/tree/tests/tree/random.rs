@@ -42,6 +42,10 @@ pub fn one_op(acl: impl Strategy<Value = Vec<Acl>> + Clone) -> impl Strategy<Val
     prop_oneof![
         8 => (path(), data(), acl.clone(), -1..5, any::<bool>())
             .prop_map(|(path, data, acl, flags, with_stat)| WriteOp::Create { path, data, acl, flags, with_stat }),
+        2 => (path(), data(), acl.clone(), -1..5)
+            .prop_map(|(path, data, acl, flags)| WriteOp::CreateContainer { path, data, acl, flags }),
+        2 => (path(), data(), acl.clone(), 4..7, 0..40i64)
+            .prop_map(|(path, data, acl, flags, ttl_ms)| WriteOp::CreateTtl { path, data, acl, flags, ttl_ms }),
         4 => (path(), version()).prop_map(|(path, version)| WriteOp::Delete { path, version }),
         4 => (path(), data(), version()).prop_map(|(path, data, version)| WriteOp::SetData { path, data, version }),
         1 => (path(), acl, version()).prop_map(|(path, acl, version)| WriteOp::SetAcl { path, acl, version }),
@@ -81,12 +85,18 @@ pub fn client_command(op: impl Strategy<Value = WriteOp>) -> impl Strategy<Value
     )
 }
 
+/// Of what may not be due to go, or not be there.
+pub fn delete_container() -> impl Strategy<Value = Command> {
+    path().prop_map(|path| Command::DeleteContainer { path })
+}
+
 pub fn command() -> impl Strategy<Value = Command> {
     let member = (0..3u64).prop_map(MemberId);
     let code = prop::sample::select(ErrorCode::ALL);
     prop_oneof![
         30 => client_command(write_op(acl())),
         10 => session_command(),
+        3 => delete_container(),
         1 => code.prop_map(|code| Command::Refused { code }),
         1 => (0..3u64, any::<bool>()).prop_map(|(control_epoch, serving)| Command::SetServing { control_epoch, serving }),
         1 => Just(Command::TakeControl {}),

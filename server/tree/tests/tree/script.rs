@@ -9,10 +9,11 @@
 //! | `begin NAME TIMEOUT_MS` · `attach NAME TIMEOUT_MS [PASSWORD]` · `end NAME [ATTACH_EPOCH]` | sessions; NAME is a letter |
 //! | `epoch NAME ATTACH_EPOCH` | that client's connection is the one of this epoch from now on |
 //! | `auth NAME SCHEME:ID` | one more identity of that client's connection |
-//! | `NAME create PATH [DATA] [e] [s] [flags=N] [acl=PERMS@SCHEME:ID,…]` | likewise `delete PATH [VERSION]`, `set PATH DATA [VERSION]`, `setacl PATH ACL [VERSION]` |
+//! | `NAME create PATH [DATA] [e] [s] [container] [ttl=MS] [flags=N] [acl=PERMS@SCHEME:ID,…]` | likewise `delete PATH [VERSION]`, `set PATH DATA [VERSION]`, `setacl PATH ACL [VERSION]` |
 //! | `NAME check PATH [VERSION]` · `NAME multi WRITE ; WRITE ; …` | WRITE is one of the above without its NAME |
 //! | `NAME get·exists·stat·ls·getacl·below PATH` · `NAME ephemerals PREFIX` | reads |
 //! | `NAME watch data·exist·child·persistent·recursive PATH` · `NAME armed·unwatch KIND PATH` (a number of the wire) · `NAME setwatches ZXID [data=PATH] [exist=PATH] [child=PATH]` | watches |
+//! | `outlived` · `reap PATH` | containers and TTL nodes that are due to go · the leader's command to remove one |
 //! | `control`, `serve EPOCH on·off`, `retire EPOCH MEMBER`, `raise EPOCH`, `refuse CODE` | the operator's and the leader's commands |
 //! | `counts` | of nodes, watches, sessions |
 //!
@@ -125,6 +126,15 @@ impl Player {
             }
             ["raise", to] => {
                 self.apply(Command::RaiseEpoch { to: to.parse().ok()? }, out);
+            }
+            ["reap", path] => drop(self.apply(Command::DeleteContainer { path: path.into() }, out)),
+            ["outlived"] => {
+                let state = &self.ensemble.state;
+                _ = writeln!(
+                    out,
+                    "outlived: {}",
+                    state.outlived(self.ensemble.time_ms, usize::MAX).join(" ")
+                );
             }
             ["refuse", code] => {
                 let code = ErrorCode::from_code(code.parse().ok()?)?;
@@ -258,17 +268,26 @@ fn parse_write(words: &[&str]) -> Option<WriteOp> {
             let mut data = None;
             let mut acl = vec![Acl::open()];
             let mut flags = 0;
+            let mut ttl_ms = None;
+            let mut container = false;
             for &option in options {
                 match option.split_once('=') {
                     Some(("flags", value)) => flags = value.parse().ok()?,
                     Some(("acl", value)) => acl = parse_acl(value)?,
+                    Some(("ttl", value)) => ttl_ms = Some(value.parse().ok()?),
                     Some(_) => return None,
                     None if option == "e" => flags |= 1,
                     None if option == "s" => flags |= 2,
+                    None if option == "container" => container = true,
                     None => data = parse_data(option),
                 }
             }
-            WriteOp::Create { path: path.into(), data, acl, flags, with_stat: true }
+            let path = path.into();
+            match ttl_ms {
+                Some(ttl_ms) => WriteOp::CreateTtl { path, data, acl, flags, ttl_ms },
+                None if container => WriteOp::CreateContainer { path, data, acl, flags },
+                None => WriteOp::Create { path, data, acl, flags, with_stat: true },
+            }
         }
         ["delete", path, ref rest @ ..] => WriteOp::Delete { path: path.into(), version: version(rest)? },
         ["set", path, data, ref rest @ ..] => {

@@ -177,6 +177,9 @@ fn finish(
         init_limit_ticks: settings.take_as("initLimit", Setting::positive)?.unwrap_or(10),
         sync_limit_ticks: settings.take_as("syncLimit", Setting::positive)?.unwrap_or(5),
         session_timeout: take_session_timeout(settings, tick_ms)?,
+        container_check_interval_ms: settings
+            .take_as("znode.container.checkIntervalMs", Setting::positive)?
+            .unwrap_or(60_000),
         max_client_cnxns: settings.take_as("maxClientCnxns", read_limit)?.unwrap_or(NonZeroU32::new(60)),
         max_message_len: settings
             .take_as("jute.maxbuffer", read_max_buffer)?

@@ -24,7 +24,12 @@ pub async fn standalone(config: &Config, hub: Arc<Hub>) -> Ensemble {
         pod: "server.1".to_owned(),
         joins_by_itself: false,
         fresh_member_id: 1,
-        options: Options { session_timeout_ms_min, serve_at_once: true, ..Options::default() },
+        options: Options {
+            session_timeout_ms_min,
+            container_check_interval_ms: u64::try_from(config.container_check_interval_ms).unwrap(),
+            serve_at_once: true,
+            ..Options::default()
+        },
         drivers: Drivers::Threads,
         transport: Arc::new(SharedTransport(GrpcTransport::new(Security::Plain))),
         clock: Arc::new(SystemClock),

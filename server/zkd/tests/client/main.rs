@@ -11,4 +11,5 @@ mod protocol;
 mod raw;
 mod server;
 mod sessions;
+mod transient;
 mod watches;
