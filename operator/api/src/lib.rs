@@ -23,7 +23,8 @@ pub use ensemble::{
 pub use quantity::Quantity;
 pub use server::{FourLetterWord, Limits, LogFormat, LogLevel, Logging, Server, Session};
 pub use status::{
-    Endpoints, Expectation, MemberRole, MemberState, MemberStatus, OperationStatus, ZkEnsembleStatus,
+    Endpoints, Expectation, MemberRole, MemberState, MemberStatus, OperationStatus, RejectedTemplate,
+    RemovalStatus, ZkEnsembleStatus,
 };
 pub use storage::{ClaimMetadata, Retention, RetentionPolicy, Storage};
 
@@ -35,6 +36,12 @@ pub const NAME_LABEL: &str = "zkensemble.dev/name";
 
 /// On a claim: the ensemble its disk belongs to, 32 hex digits. A disk without it has never been used.
 pub const ENSEMBLE_ID_ANNOTATION: &str = "zkensemble.dev/ensemble-id";
+
+/// On a ZkEnsemble: any other value than before renews all members, one by one. By custom the time of the request.
+pub const RESTARTED_AT_ANNOTATION: &str = "zkensemble.dev/restartedAt";
+
+/// On a StatefulSet: which pod template it carries, as a digest or as the revision that was put back.
+pub const TEMPLATE_ANNOTATION: &str = "zkensemble.dev/template";
 
 /// On a claim: `true` once the ensemble accepted clients, so that an empty disk behind it means lost data.
 pub const INITIALIZED_ANNOTATION: &str = "zkensemble.dev/initialized";

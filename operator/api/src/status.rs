@@ -65,6 +65,10 @@ pub struct ZkEnsembleStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoints: Option<Endpoints>,
 
+    /// A pod template that failed on the first member; the last good one stands in for it until the spec changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<RejectedTemplate>,
+
     /// The operation under way: one at a time, written before it acts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<OperationStatus>,
@@ -94,7 +98,7 @@ pub struct Endpoints {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OperationStatus {
-    /// Bootstrap, Adopt, ScaleUp or ScaleDown.
+    /// Bootstrap, Adopt, ScaleUp, ScaleDown or Update.
     #[serde(rename = "type")]
     pub type_: String,
     /// Number of members that the operation leads to.
@@ -116,12 +120,45 @@ pub struct OperationStatus {
     /// An ensembleID that was given up before any client was served; its marks on claims may be replaced.
     #[serde(default, rename = "abandonedID", skip_serializing_if = "Option::is_none")]
     pub abandoned_id: Option<String>,
+    /// Update: the ControllerRevision that members ran before; put back if the new template fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub good_revision: Option<String>,
+    /// Update: the member that is being renewed. The next one may go once this one is back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removal: Option<RemovalStatus>,
     pub started_at: Time,
     /// When the operation counts as stalled.
     pub deadline: Time,
     /// How often the present step was tried.
     #[serde(default)]
     pub attempts: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RemovalStatus {
+    pub pod: String,
+    /// The pod that was removed; its successor has another.
+    #[serde(rename = "podUID")]
+    pub pod_uid: String,
+    #[serde(rename = "memberID")]
+    pub member_id: String,
+    /// The leader's commit index at that moment: the successor's disk must hold it.
+    pub log_index: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RejectedTemplate {
+    /// Digest of the template as the spec renders it; another one is tried again.
+    pub template: String,
+    /// The ControllerRevision of the template that failed.
+    pub revision: String,
+    /// The ControllerRevision that stands in for it.
+    pub good_revision: String,
+    /// What was wrong with the pod that was made from it.
+    pub message: String,
+    pub since: Time,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -133,6 +170,8 @@ pub struct Expectation {
     pub config_index: Option<u64>,
     #[serde(default, rename = "claimUID", skip_serializing_if = "Option::is_none")]
     pub claim_uid: Option<String>,
+    #[serde(default, rename = "podUID", skip_serializing_if = "Option::is_none")]
+    pub pod_uid: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -1,5 +1,7 @@
 //! Carries out one step of the plan, with the step's expectation as its precondition.
 
+mod pods;
+
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
@@ -19,17 +21,17 @@ use zke_plan::{ClaimMark, EnsembleId, MemberId, Step};
 use crate::admin::Member;
 use crate::apply::apply;
 use crate::build;
-use crate::build::zoo_cfg::ZooCfg;
 use crate::ensemble::Ensemble;
 use crate::error::Error;
 use crate::names::FIELD_MANAGER;
 use crate::observe::Look;
+use crate::template::WantedTemplate;
 
 /// What a step may touch.
 pub struct Actor<'a> {
     pub client: &'a Client,
     pub ensemble: &'a Ensemble,
-    pub config: &'a ZooCfg,
+    pub template: &'a WantedTemplate,
     pub look: &'a mut Look,
     /// Our turn of control over the ensemble, if we have taken one already.
     pub control_epoch: &'a mut Option<u64>,
@@ -43,7 +45,9 @@ impl Actor<'_> {
     /// When it was not done, or may not have been: the next look tells.
     pub async fn act(&mut self, step: &Step) -> Result<(), Error> {
         let result = match step {
-            Step::Begin(_) | Step::Finish { .. } => Ok(()),
+            Step::Begin(_) | Step::PutBack { .. } | Step::Finish { .. } => Ok(()),
+            Step::RenewPod { ordinal, uid } => self.delete_pod(*ordinal, uid).await,
+            Step::RemovePod { removal, by } => self.remove_pod(removal, *by).await,
             Step::SetReplicas { to, .. } => self.set_replicas(*to).await,
             Step::MarkClaims { claims, ensemble_id, initialized } => {
                 self.mark_claims(claims, *ensemble_id, *initialized).await
@@ -77,7 +81,7 @@ impl Actor<'_> {
     /// Guarded by the version that was seen: the plan's proof is worth nothing for another one.
     async fn set_replicas(&self, replicas: u32) -> Result<(), Error> {
         let live = self.look.stateful_set.as_ref();
-        let mut set = build::stateful_set::stateful_set(self.ensemble, self.config, replicas, live);
+        let mut set = build::stateful_set::stateful_set(self.ensemble, self.template, replicas, live);
         set.metadata.resource_version = live.and_then(ResourceExt::resource_version);
         set.metadata.uid = live.and_then(ResourceExt::uid);
         apply(self.client, &set).await.map(drop)

@@ -3,6 +3,7 @@
 pub mod budget;
 pub mod config_map;
 pub mod discovery;
+pub mod pod_template;
 pub mod service_account;
 pub mod services;
 pub mod stateful_set;

@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;
-use zke_api::{RetentionPolicy, ZkEnsemble, ZkEnsembleSpec, ZkEnsembleStatus};
+use zke_api::{RESTARTED_AT_ANNOTATION, RetentionPolicy, ZkEnsemble, ZkEnsembleSpec, ZkEnsembleStatus};
 use zke_plan::{ClaimRetention, Desired};
 
 use crate::names::Names;
@@ -18,6 +18,8 @@ pub struct Ensemble {
     pub status: ZkEnsembleStatus,
     /// The servers' version: the spec's, else the one this ensemble already has, else our own.
     pub version: String,
+    /// Asks for a restart of all members whenever it changes.
+    pub restarted_at: Option<String>,
     owner: OwnerReference,
 }
 
@@ -31,7 +33,9 @@ impl Ensemble {
             .clone()
             .or_else(|| status.target_version.clone())
             .unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned());
+        let restarted_at = metadata.annotations.as_ref().and_then(|all| all.get(RESTARTED_AT_ANNOTATION));
         Self {
+            restarted_at: restarted_at.cloned(),
             names: Names {
                 namespace: metadata.namespace.unwrap_or_default(),
                 name: metadata.name.unwrap_or_default(),
@@ -39,7 +43,6 @@ impl Ensemble {
             },
             uid: metadata.uid.unwrap_or_default(),
             generation: metadata.generation.unwrap_or_default(),
-
             spec,
             status,
             version,

@@ -38,6 +38,12 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    #[error("pod {pod} may not be evicted right now, and is asked for again: {message}")]
+    Budget { pod: String, message: String },
+    #[error(
+        "ControllerRevision {revision} holds no pod template: change the spec, so that another one is used"
+    )]
+    Revision { revision: String },
     #[error("the lease was lost before {step} was done; the next holder goes on")]
     LeaseLost { step: &'static str },
 }
@@ -59,6 +65,8 @@ impl Error {
             Self::Certificate(_) | Self::Identity(_) => "CertificateFailed",
             Self::Refused { .. } => "MemberRefused",
             Self::Silent { .. } => "MemberSilent",
+            Self::Budget { .. } => "EvictionRefused",
+            Self::Revision { .. } => "RevisionUnreadable",
             Self::LeaseLost { .. } => "LeaseLost",
         }
     }
@@ -69,7 +77,7 @@ impl Error {
             Self::Kubernetes { source, .. } => {
                 matches!(source.as_ref(), kube::Error::Api(status) if status.is_conflict())
             }
-            Self::Predecessor { .. } | Self::LeaseLost { .. } => true,
+            Self::Predecessor { .. } | Self::Budget { .. } | Self::LeaseLost { .. } => true,
             _ => false,
         }
     }

@@ -14,10 +14,12 @@ mod lease;
 mod metrics;
 mod names;
 mod observe;
+mod pod_state;
 mod reconcile;
 mod run;
 mod secrets;
 mod status;
+mod template;
 
 use clap::Parser;
 

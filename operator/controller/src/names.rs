@@ -35,8 +35,13 @@ impl Names {
         format!("{}-client", self.name)
     }
 
-    pub fn config_map(&self) -> String {
-        format!("{}-config", self.name)
+    /// One for each configuration.
+    pub fn config_map(&self, hash: &str) -> String {
+        format!("{}{hash}", self.config_map_prefix())
+    }
+
+    pub fn config_map_prefix(&self) -> String {
+        format!("{}-config-", self.name)
     }
 
     pub fn discovery(&self) -> String {

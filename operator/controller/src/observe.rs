@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use futures::future::join_all;
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -13,12 +14,14 @@ use kube::api::ListParams;
 use kube::{Api, Client, Resource, ResourceExt};
 use zke_admin::tls::ClientIdentity;
 use zke_admin::v1::{self, LeaderStatusResponse, StatusResponse};
-use zke_api::{ENSEMBLE_ID_ANNOTATION, INITIALIZED_ANNOTATION, condition};
-use zke_plan::{Budget, Claim, Disk, DiskState, EnsembleId, Leader, MemberId, Observed};
+use zke_api::{ENSEMBLE_ID_ANNOTATION, INITIALIZED_ANNOTATION, TEMPLATE_ANNOTATION, condition};
+use zke_plan::{Budget, Claim, Disk, DiskState, EnsembleId, Leader, MemberId, Observed, Revision};
 
 use crate::admin::Member;
 use crate::ensemble::Ensemble;
 use crate::error::Error;
+use crate::pod_state;
+use crate::template::WantedTemplate;
 
 /// What was seen, as it came; [`Look::observed`] is what the plan is shown of it.
 pub struct Look {
@@ -100,8 +103,17 @@ impl Look {
     }
 
     /// What the plan decides on.
-    pub fn observed(&self, ensemble: &Ensemble, fresh_ensemble_id: EnsembleId) -> Observed {
+    pub fn observed(
+        &self,
+        ensemble: &Ensemble,
+        template: &WantedTemplate,
+        fresh_ensemble_id: EnsembleId,
+        now: Timestamp,
+    ) -> Observed {
         let status = &ensemble.status;
+        let min_ready_s = ensemble.spec.update_policy.min_ready_seconds;
+        let deadline_s = ensemble.spec.progress_deadline_seconds;
+        let pods = self.pods.iter();
         Observed {
             ensemble_id: status.ensemble_id.as_ref().and_then(|id| id.parse().ok()),
             initialized: condition::is_true(&status.conditions, condition::INITIALIZED),
@@ -117,7 +129,22 @@ impl Look {
                 .collect(),
             leader: self.leader.as_ref().and_then(|(_, answer)| seen_leader(ensemble, answer)),
             budget: self.seen_budget(),
+            pods: pods
+                .map(|(ordinal, pod)| (*ordinal, pod_state::seen(pod, min_ready_s, deadline_s, now)))
+                .collect(),
+            update_revision: self.update_revision(template),
+            put_back: template.rejection(status).is_some(),
         }
+    }
+
+    /// The revision of the template that pods are made from, once the set carries the one that it shall have and its
+    /// controller has taken note of that.
+    fn update_revision(&self, template: &WantedTemplate) -> Option<Revision> {
+        let set = self.stateful_set.as_ref()?;
+        let status = set.status.as_ref()?;
+        let carried = set.annotations().get(TEMPLATE_ANNOTATION) == Some(&template.mark);
+        let noticed = status.observed_generation >= set.metadata.generation;
+        status.update_revision.clone().filter(|_| carried && noticed).map(Revision)
     }
 
     fn seen_budget(&self) -> Budget {
@@ -198,18 +225,20 @@ fn seen_leader(ensemble: &Ensemble, answer: &LeaderStatusResponse) -> Option<Lea
     if ensemble.status.ensemble_id.as_deref() != Some(status.ensemble_id.as_str()) {
         return None;
     }
-    let in_sync = |id| answer.progress.iter().any(|progress| progress.member_id == id && progress.in_sync);
+    let progress = |id| answer.progress.iter().find(|progress| progress.member_id == id);
     let mut members = BTreeMap::new();
     for member in &status.members {
         let ordinal = ensemble.names.pod_ordinal(&member.pod)?;
-        let in_sync = in_sync(member.member_id);
-        members.insert(MemberId(member.member_id), zke_plan::Member { ordinal, in_sync });
+        let in_sync = progress(member.member_id).is_some_and(|progress| progress.in_sync);
+        let matched_index = progress(member.member_id).map_or(0, |progress| progress.matched_index);
+        members.insert(MemberId(member.member_id), zke_plan::Member { ordinal, matched_index, in_sync });
     }
     let voter_sets = status.voter_sets.iter();
     Some(Leader {
         member_id: MemberId(status.member_id),
         term: status.term,
         config_index: status.config_index,
+        commit_index: status.commit_index,
         serving: status.serving,
         members,
         voter_sets: voter_sets.map(|set| set.member_ids.iter().copied().map(MemberId).collect()).collect(),

@@ -17,13 +17,14 @@ use zke_api::{ZkEnsemble, ZkEnsembleStatus};
 use zke_plan::{Decision, EnsembleId, Step, plan};
 
 use crate::act::Actor;
-use crate::apply::{apply, apply_passive};
+use crate::apply::{apply, apply_passive, remove_unused_config_maps};
 use crate::build::{self, zoo_cfg};
 use crate::ensemble::Ensemble;
 use crate::error::Error;
 use crate::lease::Held;
 use crate::metrics::Metrics;
 use crate::observe::Look;
+use crate::template::WantedTemplate;
 use crate::{events, secrets, status};
 
 /// Between the steps of an operation: the next look should see what the last step did.
@@ -106,22 +107,26 @@ impl Run<'_> {
         let now = Timestamp::now();
         let identity = secrets::ensure(client, ensemble, self.pods(), now).await?;
         let mut look = Look::take(client, ensemble, &identity).await?;
-        let observed = look.observed(ensemble, EnsembleId(rand::random()));
-        let operation = status::latched(&ensemble.status);
+        let config = zoo_cfg::render(ensemble);
+        let template = WantedTemplate::choose(client, ensemble, &config).await?;
+        let observed = look.observed(ensemble, &template, EnsembleId(rand::random()), now);
+        let operation = status::latched(&ensemble.names, &ensemble.status);
         let decision = plan(&observed, &ensemble.desired(), operation.as_ref());
 
-        let config = zoo_cfg::render(ensemble);
         if !ensemble.spec.suspend {
             apply_passive(client, ensemble, &config).await?;
             if !matches!(decision, Decision::Act(Step::SetReplicas { .. })) {
-                self.apply_template(&config, &look).await?;
+                self.apply_template(&template, &look).await?;
             }
         }
-        let next = status::next(ensemble, &look, &decision, now);
+        let next = status::next(ensemble, &look, &template, &decision, now);
         match decision {
-            Decision::Act(step) => self.take(&step, next, &config, &mut look).await,
+            Decision::Act(step) => self.take(&step, next, &template, &mut look).await,
             Decision::Wait(_) => self.rest(next, WHILE_WAITING).await,
-            Decision::Done => self.rest(next, IDLE + jitter()).await,
+            Decision::Done => {
+                remove_unused_config_maps(client, ensemble, &config, &look).await?;
+                self.rest(next, IDLE + jitter()).await
+            }
         }
     }
 
@@ -135,9 +140,9 @@ impl Run<'_> {
 
     /// Keeps the template current. Under OnDelete this moves no pod; the number of pods stays what was seen, and a
     /// set that changed since then is left alone. (`SetReplicas` brings the template along by itself.)
-    async fn apply_template(&self, config: &zoo_cfg::ZooCfg, look: &Look) -> Result<(), Error> {
+    async fn apply_template(&self, template: &WantedTemplate, look: &Look) -> Result<(), Error> {
         let (Some(live), Some(replicas)) = (&look.stateful_set, look.replicas()) else { return Ok(()) };
-        let mut set = build::stateful_set::stateful_set(&self.ensemble, config, replicas, Some(live));
+        let mut set = build::stateful_set::stateful_set(&self.ensemble, template, replicas, Some(live));
         set.metadata.uid = live.uid();
         set.metadata.resource_version = live.resource_version();
         match apply(&self.context.client, &set).await {
@@ -151,7 +156,7 @@ impl Run<'_> {
         &self,
         step: &Step,
         next: ZkEnsembleStatus,
-        config: &zoo_cfg::ZooCfg,
+        template: &WantedTemplate,
         look: &mut Look,
     ) -> Result<Action, Error> {
         let context = self.context;
@@ -163,7 +168,7 @@ impl Run<'_> {
         let mut actor = Actor {
             client: &context.client,
             ensemble: &self.ensemble,
-            config,
+            template,
             look,
             control_epoch: &mut control_epoch,
             holder: &context.holder,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::converge::{converge, found};
+use crate::update::{begin_update, renew_down, update};
 use crate::{
     Decision, Desired, EnsembleId, Leader, Observed, Operation, OperationKind, Reason, Step, min_available,
 };
@@ -20,6 +21,9 @@ pub fn plan(observed: &Observed, desired: &Desired, operation: Option<&Operation
     };
     if let Some(conflict) = foreign(observed, ensemble_id, operation) {
         return Decision::Wait(conflict);
+    }
+    if let Some(renew) = renew_down(observed) {
+        return renew;
     }
     match operation {
         Some(operation) => pursue(observed, desired, operation),
@@ -67,6 +71,7 @@ fn pursue(observed: &Observed, desired: &Desired, operation: &Operation) -> Deci
             }
             converge(observed, desired, operation, leader)
         }
+        OperationKind::Update => update(observed, operation),
     }
 }
 
@@ -107,40 +112,52 @@ fn rest(observed: &Observed, desired: &Desired, ensemble_id: EnsembleId) -> Deci
             _ => Reason::NoLeader,
         });
     };
-    let lost = leader
-        .members
-        .iter()
-        .find(|(id, member)| observed.disks.get(&member.ordinal).is_some_and(|disk| disk.member_id != **id));
+    let lost = observed.lost(leader);
     let members: BTreeSet<_> = (0..replicas).filter_map(|ordinal| leader.member_at(ordinal)).collect();
     let settled = members.len() as u32 == replicas && leader.is_exactly(&members);
+    if settled && let Some(upkeep) = keep(observed, desired, replicas, ensemble_id, leader) {
+        return upkeep;
+    }
     if desired.replicas != replicas || !settled {
         let keep = desired.replicas.min(replicas);
         let out: Vec<_> = (0..keep).filter(|ordinal| !healthy(observed, leader, *ordinal)).collect();
         return match lost {
-            Some((_, member)) if member.ordinal < keep => {
-                Decision::Wait(Reason::DiskLost { ordinal: member.ordinal })
-            }
+            Some(ordinal) if ordinal < keep => Decision::Wait(Reason::DiskLost { ordinal }),
             _ if !out.is_empty() => Decision::Wait(Reason::NotInSync { ordinals: out }),
             _ => scale(leader, desired.replicas, ensemble_id),
         };
     }
-    let budget = min_available(&leader.voter_sets).filter(|_| desired.budget);
-    if observed.budget.min_available != budget {
-        return Decision::Act(Step::SetBudget { min_available: budget });
+    if let Some(ordinal) = lost {
+        return Decision::Wait(Reason::DiskLost { ordinal });
     }
-    if observed.stateful_set != Some(replicas) {
-        return Decision::Act(Step::SetReplicas { from: observed.stateful_set, to: replicas });
-    }
-    if let Some((_, member)) = lost {
-        return Decision::Wait(Reason::DiskLost { ordinal: member.ordinal });
-    }
+    let behind: Vec<_> = (0..replicas).filter(|ordinal| !healthy(observed, leader, *ordinal)).collect();
     match observed.silent(replicas) {
         silent if !silent.is_empty() => Decision::Wait(Reason::PodsPending { ordinals: silent }),
-        _ => match (0..replicas).filter(|ordinal| !healthy(observed, leader, *ordinal)).collect::<Vec<_>>() {
-            behind if !behind.is_empty() => Decision::Wait(Reason::CatchingUp { ordinals: behind }),
-            _ => Decision::Done,
-        },
+        _ if !behind.is_empty() => Decision::Wait(Reason::CatchingUp { ordinals: behind }),
+        _ if observed.put_back => Decision::Wait(Reason::CanaryFailed),
+        _ => Decision::Done,
     }
+}
+
+/// What a settled membership needs, whatever number of members is asked for next.
+fn keep(
+    observed: &Observed,
+    desired: &Desired,
+    replicas: u32,
+    ensemble_id: EnsembleId,
+    leader: &Leader,
+) -> Option<Decision> {
+    let budget = min_available(&leader.voter_sets).filter(|_| desired.budget);
+    if observed.budget.min_available != budget {
+        return Some(Decision::Act(Step::SetBudget { min_available: budget }));
+    }
+    if observed.stateful_set != Some(replicas) {
+        return Some(Decision::Act(Step::SetReplicas { from: observed.stateful_set, to: replicas }));
+    }
+    if observed.update_revision.is_none() {
+        return Some(Decision::Wait(Reason::TemplatePending));
+    }
+    begin_update(observed, replicas, ensemble_id)
 }
 
 /// Raising is always safe: it only brings pods back, or new ones that wait to be asked in.
@@ -157,7 +174,7 @@ fn scale(leader: &Leader, replicas: u32, ensemble_id: EnsembleId) -> Decision {
 }
 
 fn begin(kind: OperationKind, replicas: u32, ensemble_id: EnsembleId) -> Decision {
-    Decision::Act(Step::Begin(Operation { kind, replicas, ensemble_id, seed: None, abandoned: None }))
+    Decision::Act(Step::Begin(Operation::new(kind, replicas, ensemble_id)))
 }
 
 fn healthy(observed: &Observed, leader: &Leader, ordinal: u32) -> bool {

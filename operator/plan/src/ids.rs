@@ -1,4 +1,4 @@
-//! The two identities that disks carry.
+//! The two identities that disks carry, and the one of a pod template.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,6 +10,10 @@ pub struct EnsembleId(pub u128);
 /// Which disk: minted by the disk itself, never 0, never used twice. Shown as 16 lower-case hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId(pub u64);
+
+/// Which pod template: the name of the ControllerRevision that keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Revision(pub String);
 
 /// The text is no id.
 #[derive(Debug, thiserror::Error)]

@@ -9,6 +9,8 @@
 //!   are in sync; a pod is taken away only when its disk is proven to be outside the membership (I3);
 //! - a member id is only ever used for the disk that minted it (I5);
 //! - a retired disk is put to use again, under a new id, only when the leader's membership does not name its old one;
+//! - a healthy member's pod is removed only while every other voter is in sync, and the next one only after its
+//!   successor is in sync past what was committed then (I2, I3);
 //! - a claim is deleted only when the spec says so and its disk is out of the committed membership (I7);
 //! - what it does not know it does not guess: uncertainty is a [`Reason`] to wait (I9).
 //!
@@ -24,10 +26,13 @@ mod ids;
 mod observed;
 mod operation;
 mod reason;
+mod update;
 
 pub use budget::min_available;
 pub use decide::plan;
-pub use ids::{EnsembleId, InvalidId, MemberId};
-pub use observed::{Budget, Claim, ClaimRetention, Desired, Disk, DiskState, Leader, Member, Observed};
-pub use operation::{ClaimMark, Decision, Operation, OperationKind, Step};
+pub use ids::{EnsembleId, InvalidId, MemberId, Revision};
+pub use observed::{
+    Budget, Claim, ClaimRetention, Desired, Disk, DiskState, Leader, Member, Observed, Pod, PodState,
+};
+pub use operation::{ClaimMark, Decision, Operation, OperationKind, Removal, RemovalBy, Step};
 pub use reason::Reason;

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{EnsembleId, MemberId};
+use crate::{EnsembleId, MemberId, Revision};
 
 /// One look at everything. What could not be seen is missing; it is never filled in.
 #[derive(Clone, Debug)]
@@ -28,6 +28,36 @@ pub struct Observed {
     /// The leader's view, after its read barrier.
     pub leader: Option<Leader>,
     pub budget: Budget,
+    /// The StatefulSet's pods, whether their process answers or not.
+    pub pods: BTreeMap<u32, Pod>,
+    /// The revision that a pod gets which is made now. `None` until the StatefulSet carries the template that it shall
+    /// have, and its controller has taken note.
+    pub update_revision: Option<Revision>,
+    /// The template of the spec failed, and the last good one was put back in its place.
+    pub put_back: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    pub uid: String,
+    /// The revision of the template that it was made from.
+    pub revision: Option<Revision>,
+    pub state: PodState,
+    /// It was made longer ago than the spec gives a pod to get ready.
+    pub late: bool,
+}
+
+/// What the kubelet says of a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PodState {
+    /// No process gets to run in it: it is not scheduled, its image cannot be had, or it ends at once, again and again.
+    Down,
+    /// Its process runs, or has just ended, but is not ready, or not for long enough.
+    Running,
+    /// It has been ready for as long as the spec asks.
+    Settled,
+    /// It was told to go.
+    Leaving,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +91,7 @@ pub struct Leader {
     pub member_id: MemberId,
     pub term: u64,
     pub config_index: u64,
+    pub commit_index: u64,
     /// Members accept clients.
     pub serving: bool,
     /// Voters and learners of the present membership.
@@ -72,6 +103,8 @@ pub struct Leader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member {
     pub ordinal: u32,
+    /// The last entry that is known to be on its disk.
+    pub matched_index: u64,
     /// Its log has kept up with the leader's commit for some seconds, as the leader measured it.
     pub in_sync: bool,
 }
@@ -110,6 +143,21 @@ impl Observed {
     /// The ordinals below `replicas` whose process did not answer.
     pub(crate) fn silent(&self, replicas: u32) -> Vec<u32> {
         (0..replicas).filter(|ordinal| !self.disks.contains_key(ordinal)).collect()
+    }
+
+    /// A member whose place is taken by another disk.
+    pub(crate) fn lost(&self, leader: &Leader) -> Option<u32> {
+        let mut members = leader.members.iter();
+        let lost = members.find(|(id, member)| {
+            self.disks.get(&member.ordinal).is_some_and(|disk| disk.member_id != **id)
+        })?;
+        Some(lost.1.ordinal)
+    }
+
+    /// The pods below `replicas` that were not made from the template that pods are made from now.
+    pub(crate) fn outdated(&self, replicas: u32) -> impl Iterator<Item = (u32, &Pod)> {
+        let pods = self.pods.range(..replicas).map(|(ordinal, pod)| (*ordinal, pod));
+        pods.filter(|(_, pod)| self.update_revision.is_some() && pod.revision != self.update_revision)
     }
 
     /// Whether this member keeps up *and* its own process, on its own disk, is there to say so: the leader's figure

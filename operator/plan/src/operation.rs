@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{EnsembleId, MemberId, Reason};
+use crate::{EnsembleId, MemberId, Reason, Revision};
 
 /// What to do now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,27 @@ pub struct Operation {
     pub seed: Option<MemberId>,
     /// Bootstrap: an id given up before any client was served; marks with it may be replaced.
     pub abandoned: Option<EnsembleId>,
+    /// Update: the template that members ran before, to be put back if the new one fails.
+    pub good: Option<Revision>,
+    /// Update: the pod that was removed last. The next one may go once its successor is there.
+    pub removal: Option<Removal>,
+}
+
+impl Operation {
+    /// One that is only beginning.
+    pub const fn new(kind: OperationKind, replicas: u32, ensemble_id: EnsembleId) -> Self {
+        Self { kind, replicas, ensemble_id, seed: None, abandoned: None, good: None, removal: None }
+    }
+}
+
+/// A member's pod that is taken away to come back from the present template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removal {
+    pub ordinal: u32,
+    pub pod_uid: String,
+    pub member_id: MemberId,
+    /// The leader's commit index at that moment: the successor's disk must hold it.
+    pub index: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +57,8 @@ pub enum OperationKind {
     Adopt,
     ScaleUp,
     ScaleDown,
+    /// Pods are renewed from another template, one by one.
+    Update,
 }
 
 /// One action. Every field is either what to write or what must still hold when it is written.
@@ -91,11 +114,35 @@ pub enum Step {
         ordinal: u32,
         uid: String,
     },
+    /// Remove a pod in which nothing works, so that its successor is made from the present template.
+    RenewPod {
+        ordinal: u32,
+        uid: String,
+    },
+    /// Remove a member's pod, so that its successor is made from the present template.
+    RemovePod {
+        removal: Removal,
+        by: RemovalBy,
+    },
+    /// Give the StatefulSet the template back that members ran before: the new one does not work.
+    PutBack {
+        failed: Revision,
+        good: Revision,
+    },
     /// Drop the latch: the ensemble has this many members as of this membership.
     Finish {
         replicas: u32,
         config_index: u64,
     },
+}
+
+/// How a pod is asked to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemovalBy {
+    /// Through the Eviction API, so that the API server arbitrates with drains.
+    Eviction,
+    /// Plainly: no budget protects it, since it is not healthy or is the only one.
+    Deletion,
 }
 
 /// A claim to be marked, and the uid it must still have.
@@ -106,6 +153,8 @@ pub struct ClaimMark {
 }
 
 impl OperationKind {
+    const ALL: [Self; 5] = [Self::Bootstrap, Self::Adopt, Self::ScaleUp, Self::ScaleDown, Self::Update];
+
     /// As it stands in the status.
     pub const fn name(self) -> &'static str {
         match self {
@@ -113,14 +162,13 @@ impl OperationKind {
             Self::Adopt => "Adopt",
             Self::ScaleUp => "ScaleUp",
             Self::ScaleDown => "ScaleDown",
+            Self::Update => "Update",
         }
     }
 
     /// Reads [`Self::name`] back.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Bootstrap, Self::Adopt, Self::ScaleUp, Self::ScaleDown]
-            .into_iter()
-            .find(|kind| kind.name() == name)
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 }
 
@@ -139,6 +187,9 @@ impl Step {
             Self::ChangeVoters { .. } => "ChangeVoters",
             Self::SetServing => "SetServing",
             Self::DeleteClaim { .. } => "DeleteClaim",
+            Self::RenewPod { .. } => "RenewPod",
+            Self::RemovePod { .. } => "RemovePod",
+            Self::PutBack { .. } => "PutBack",
             Self::Finish { .. } => "Finish",
         }
     }

@@ -33,6 +33,12 @@ pub enum Reason {
     DiskRetired { ordinal: u32 },
     /// The disk cannot be read.
     DiskCorrupt { ordinal: u32 },
+    /// The StatefulSet does not carry the present pod template yet, or its controller has not taken note.
+    TemplatePending,
+    /// The pod was renewed, and its member is not back yet.
+    Renewing { ordinal: u32 },
+    /// The template of the spec failed on the first member, and the last good one was put back.
+    CanaryFailed,
 }
 
 impl Reason {
@@ -52,6 +58,9 @@ impl Reason {
             Self::DiskLost { .. } => "DiskLost",
             Self::DiskRetired { .. } => "DiskRetired",
             Self::DiskCorrupt { .. } => "DiskCorrupt",
+            Self::TemplatePending => "TemplatePending",
+            Self::Renewing { .. } => "Renewing",
+            Self::CanaryFailed => "CanaryFailed",
         }
     }
 
@@ -65,6 +74,7 @@ impl Reason {
                 | Self::DiskLost { .. }
                 | Self::DiskRetired { .. }
                 | Self::DiskCorrupt { .. }
+                | Self::CanaryFailed
         )
     }
 }
@@ -111,6 +121,15 @@ impl fmt::Display for Reason {
             Self::DiskCorrupt { ordinal } => {
                 write!(formatter, "volume {ordinal} cannot be read: its pod's log names file and offset")
             }
+            Self::TemplatePending => {
+                formatter.write_str("waiting for the StatefulSet to take up the present pod template")
+            }
+            Self::Renewing { ordinal } => {
+                write!(formatter, "waiting for member {ordinal} to be back, in sync and ready")
+            }
+            Self::CanaryFailed => formatter.write_str(
+                "the first renewed member did not become ready, so the others were left alone and the last good template was put back: change the spec to try again",
+            ),
         }
     }
 }

@@ -5,6 +5,7 @@ use zke_api::ZkEnsemble;
 
 use super::*;
 use crate::ensemble::Ensemble;
+use crate::template::WantedTemplate;
 
 /// Named unlike anything else here, so that a swapped name shows.
 const MANIFEST: &str = r#"
@@ -23,6 +24,10 @@ fn ensemble(manifest: &str) -> Ensemble {
     Ensemble::resolve(serde_saphyr::from_str::<ZkEnsemble>(manifest).unwrap())
 }
 
+fn template(ensemble: &Ensemble) -> WantedTemplate {
+    WantedTemplate::of_spec(ensemble, &zoo_cfg::render(ensemble))
+}
+
 fn render(ensemble: &Ensemble) -> String {
     let config = zoo_cfg::render(ensemble);
     let documents = [
@@ -32,7 +37,7 @@ fn render(ensemble: &Ensemble) -> String {
         serde_saphyr::to_string(&services::headless(ensemble)),
         serde_saphyr::to_string(&services::client(ensemble)),
         serde_saphyr::to_string(&budget::budget(ensemble, 2)),
-        serde_saphyr::to_string(&stateful_set::stateful_set(ensemble, &config, 3, None)),
+        serde_saphyr::to_string(&stateful_set::stateful_set(ensemble, &template(ensemble), 3, None)),
     ];
     documents.map(Result::unwrap).join("---\n")
 }
@@ -78,10 +83,9 @@ fn the_hash_follows_the_configuration_and_nothing_else() {
 #[test]
 fn claims_of_a_live_set_are_kept_as_they_are() {
     let small = ensemble(MANIFEST);
-    let config = zoo_cfg::render(&small);
-    let live = stateful_set::stateful_set(&small, &config, 3, None);
+    let live = stateful_set::stateful_set(&small, &template(&small), 3, None);
     let large = ensemble(&MANIFEST.replace("5Gi", "50Gi"));
-    let next = stateful_set::stateful_set(&large, &config, 3, Some(&live));
+    let next = stateful_set::stateful_set(&large, &template(&large), 3, Some(&live));
     let claims = |set: &k8s_openapi::api::apps::v1::StatefulSet| {
         set.spec.as_ref().unwrap().volume_claim_templates.clone().unwrap()
     };

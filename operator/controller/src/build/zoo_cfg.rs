@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
-use crate::build::stateful_set::{DATA_PATH, TLS_PATH};
+use crate::build::pod_template::{DATA_PATH, TLS_PATH};
 use crate::ensemble::Ensemble;
 use crate::names::{ADMIN_PORT, CLIENT_PORT, HTTP_PORT, PEER_PORT};
 

@@ -4,7 +4,14 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use zke_admin::v1::{Member, Progress, Role, VoterSet};
 use zke_api::ZkEnsemble;
 
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Pod;
+use zke_admin::v1::{DiskState, LeaderStatusResponse, StatusResponse};
+use zke_plan::{MemberId, Operation, OperationKind, Reason, Removal, Revision, Step};
+
 use super::*;
+use crate::build::zoo_cfg;
 
 const MANIFEST: &str = r#"
 apiVersion: zkensemble.dev/v1alpha1
@@ -21,6 +28,12 @@ status:
 
 fn ensemble() -> Ensemble {
     Ensemble::resolve(serde_saphyr::from_str::<ZkEnsemble>(MANIFEST).unwrap())
+}
+
+/// What follows when the StatefulSet carries the spec's own template.
+fn next(ensemble: &Ensemble, look: &Look, decision: &Decision, now: Timestamp) -> ZkEnsembleStatus {
+    let template = WantedTemplate::of_spec(ensemble, &zoo_cfg::render(ensemble));
+    super::next(ensemble, look, &template, decision, now)
 }
 
 fn now() -> Timestamp {
@@ -141,28 +154,78 @@ fn what_needs_somebody_is_stalled_and_not_reconciling() {
 
 #[test]
 fn a_latched_operation_is_read_back_as_it_was_written() {
-    let operation = Operation {
-        kind: OperationKind::Bootstrap,
-        replicas: 3,
-        ensemble_id: zke_plan::EnsembleId(10),
-        seed: Some(MemberId(7)),
-        abandoned: Some(zke_plan::EnsembleId(9)),
-    };
-    let begin = Decision::Act(Step::Begin(operation.clone()));
-    let status = next(&ensemble(), &look(&[]), &begin, now());
-    assert_eq!(latched(&status), Some(operation));
+    let bootstrap = Operation::new(OperationKind::Bootstrap, 3, zke_plan::EnsembleId(10));
+    let update = Operation::new(OperationKind::Update, 3, zke_plan::EnsembleId(10));
+    let removal = Removal { ordinal: 2, pod_uid: "u-2".to_owned(), member_id: MemberId(3), index: 98 };
+    for operation in [
+        Operation { seed: Some(MemberId(7)), abandoned: Some(zke_plan::EnsembleId(9)), ..bootstrap },
+        Operation { good: Some(Revision("shop-1".to_owned())), ..update },
+    ] {
+        let mut ensemble = ensemble();
+        let begin = Decision::Act(Step::Begin(operation.clone()));
+        ensemble.status = next(&ensemble, &look(&[]), &begin, now());
+        assert_eq!(latched(&ensemble.names, &ensemble.status), Some(operation.clone()));
+        let remove = Step::RemovePod { removal: removal.clone(), by: zke_plan::RemovalBy::Eviction };
+        let status = next(&ensemble, &look(&[]), &Decision::Act(remove), now());
+        let removed = Operation { removal: Some(removal.clone()), ..operation };
+        assert_eq!(latched(&ensemble.names, &status), Some(removed));
+    }
+}
+
+fn begin(kind: OperationKind, replicas: u32) -> Decision {
+    Decision::Act(Step::Begin(Operation::new(kind, replicas, zke_plan::EnsembleId(10))))
+}
+
+#[test]
+fn a_member_that_is_renewed_is_no_trouble() {
+    let mut ensemble = ensemble();
+    ensemble.status = next(&ensemble, &look(&[0, 1, 2]), &begin(OperationKind::Update, 3), now());
+    let removal = Removal { ordinal: 2, pod_uid: "u-2".to_owned(), member_id: MemberId(3), index: 98 };
+    let remove = Step::RemovePod { removal, by: zke_plan::RemovalBy::Eviction };
+    ensemble.status = next(&ensemble, &look(&[0, 1, 2]), &Decision::Act(remove), now());
+    let wait = Decision::Wait(Reason::Renewing { ordinal: 2 });
+    let status = next(&ensemble, &look(&[0, 1]), &wait, now());
+    assert_eq!(
+        conditions(&status),
+        [
+            ("Available", "True", "QuorumHealthy"),
+            ("ChangeAllowed", "False", "OperationInProgress"),
+            ("Initialized", "True", "Serving"),
+            ("Ready", "False", "Renewing"),
+            ("Reconciling", "True", "Updating"),
+        ]
+    );
+}
+
+#[test]
+fn a_template_that_failed_is_said_with_its_reason_until_the_spec_changes() {
+    let mut ensemble = ensemble();
+    let good = Revision("shop-1".to_owned());
+    let update = Operation::new(OperationKind::Update, 3, zke_plan::EnsembleId(10));
+    let update = Operation { good: Some(good.clone()), ..update };
+    ensemble.status = next(&ensemble, &look(&[0, 1, 2]), &Decision::Act(Step::Begin(update)), now());
+    let mut broken = look(&[0, 1]);
+    let pod = "{metadata: {labels: {controller-revision-hash: shop-2}}, status: {phase: Pending, containerStatuses: [{name: zkd, image: i, imageID: '', ready: false, restartCount: 0, state: {waiting: {reason: ImagePullBackOff, message: not found}}}]}}";
+    broken.pods.insert(2, serde_saphyr::from_str(pod).unwrap());
+    let put_back = Step::PutBack { failed: Revision("shop-2".to_owned()), good };
+    ensemble.status = next(&ensemble, &broken, &Decision::Act(put_back), now());
+    let wait = Decision::Wait(Reason::CanaryFailed);
+    ensemble.status.operation = None;
+    let status = next(&ensemble, &look(&[0, 1, 2]), &wait, now());
+    let stalled = status.conditions.iter().find(|c| c.type_ == "Stalled").unwrap();
+    assert_eq!(stalled.reason, "CanaryFailed");
+    assert!(stalled.message.ends_with("shop-2: ImagePullBackOff: not found"), "{}", stalled.message);
+    assert_eq!(status.rejected.as_ref().map(|rejected| rejected.good_revision.as_str()), Some("shop-1"));
+    // Another spec is another chance.
+    ensemble.spec.version = Some("9.9.9".to_owned());
+    ensemble.version = "9.9.9".to_owned();
+    assert_eq!(next(&ensemble, &look(&[0, 1, 2]), &Decision::Done, now()).rejected, None);
 }
 
 #[test]
 fn an_operation_past_its_deadline_stalls_and_goes_on() {
     let mut ensemble = ensemble();
-    let begin = Decision::Act(Step::Begin(Operation {
-        kind: OperationKind::ScaleUp,
-        replicas: 5,
-        ensemble_id: zke_plan::EnsembleId(10),
-        seed: None,
-        abandoned: None,
-    }));
+    let begin = begin(OperationKind::ScaleUp, 5);
     ensemble.status = next(&ensemble, &look(&[0, 1, 2]), &begin, now());
     let wait = Decision::Wait(Reason::PodsPending { ordinals: vec![3, 4] });
     let reason = |seconds| {

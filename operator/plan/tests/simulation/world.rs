@@ -7,26 +7,38 @@ use zke_plan::{
     Operation, Reason, Step,
 };
 
+use crate::mutant::Mutant;
+use crate::pods::{Pod, Template};
 use crate::random::Random;
 
 #[derive(Debug)]
 pub struct World {
     pub desired: Desired,
-    status: Status,
-    stateful_set: Option<StatefulSet>,
-    volumes: BTreeMap<u32, Volume>,
-    ensembles: BTreeMap<EnsembleId, Ensemble>,
+    /// What the spec makes of pods.
+    pub template: Template,
+    pub(crate) status: Status,
+    pub(crate) stateful_set: Option<StatefulSet>,
+    pub(crate) volumes: BTreeMap<u32, Volume>,
+    pub(crate) ensembles: BTreeMap<EnsembleId, Ensemble>,
     budget: Budget,
+    /// What drains go by: its controller takes note of a new value a little later.
+    pub(crate) enforced_budget: Option<u32>,
     late: Vec<Request>,
-    faults: bool,
+    pub(crate) faults: bool,
     /// Volumes vanish in some runs only: each loss may need somebody.
     volumes_vanish: bool,
     volume_lost: bool,
     /// The next leader that retires members stops before it removes them.
     pub leader_stops_half_way: bool,
-    minted: u64,
+    /// The rule of the plan that is broken in this run.
+    pub mutant: Option<Mutant>,
+    /// Changes whenever a pod or process ends for another reason than the operator's: what was seen before may be over.
+    pub(crate) endings: u64,
+    /// The healthy member that the operator took down last, until it is back.
+    pub(crate) out_by_us: Option<u32>,
+    pub(crate) minted: u64,
     version: u64,
-    random: Random,
+    pub(crate) random: Random,
     history: Vec<String>,
 }
 
@@ -35,9 +47,11 @@ pub struct Status {
     version: u64,
     ensemble_id: Option<EnsembleId>,
     initialized: bool,
-    replicas: Option<u32>,
+    pub(crate) replicas: Option<u32>,
     config_index: u64,
     pub operation: Option<Operation>,
+    /// The template that failed, and the good one that stands in for it.
+    pub(crate) put_back: Option<(Template, Template)>,
 }
 
 /// A step on its way, with what its sender had seen.
@@ -50,33 +64,39 @@ pub struct Request {
 #[derive(Clone, Copy, Debug)]
 pub struct Seen {
     stateful_set_version: u64,
+    pub(crate) endings: u64,
 }
 
 #[derive(Debug)]
-struct StatefulSet {
-    replicas: u32,
-    version: u64,
+pub(crate) struct StatefulSet {
+    pub replicas: u32,
+    pub version: u64,
+    pub template: Template,
+    /// Its controller has taken note of the template.
+    pub noticed: bool,
 }
 
 #[derive(Debug)]
-struct Volume {
-    claim: Claim,
-    disk: Disk,
+pub(crate) struct Volume {
+    pub claim: Claim,
+    pub disk: Disk,
     /// Retired, and told to begin anew when its process starts next.
     renewing: bool,
-    pod_up: bool,
+    pub pod: Option<Pod>,
 }
 
 #[derive(Debug)]
-struct Ensemble {
+pub(crate) struct Ensemble {
     config_index: u64,
     term: u64,
-    leader: Option<MemberId>,
-    serving: bool,
-    members: BTreeMap<MemberId, u32>,
-    voter_sets: Vec<BTreeSet<MemberId>>,
+    pub leader: Option<MemberId>,
+    pub serving: bool,
+    pub members: BTreeMap<MemberId, u32>,
+    pub voter_sets: Vec<BTreeSet<MemberId>>,
     synced: BTreeSet<MemberId>,
     retired: BTreeSet<MemberId>,
+    pub commit_index: u64,
+    pub matched: BTreeMap<MemberId, u64>,
 }
 
 impl World {
@@ -85,16 +105,21 @@ impl World {
         let when_scaled = if random.one_in(4) { ClaimRetention::Retain } else { ClaimRetention::Delete };
         Self {
             desired: Desired { replicas: 3, suspend: false, budget: true, when_scaled },
+            template: Template(0),
             status: Status::default(),
             stateful_set: None,
             volumes: BTreeMap::new(),
             ensembles: BTreeMap::new(),
             budget: Budget::default(),
+            enforced_budget: None,
             late: Vec::new(),
             faults: true,
             volumes_vanish: random.one_in(8),
             volume_lost: false,
             leader_stops_half_way: false,
+            mutant: None,
+            endings: 0,
+            out_by_us: None,
             minted: 0,
             version: 0,
             random,
@@ -105,6 +130,10 @@ impl World {
     pub fn stop_faults(&mut self) {
         self.faults = false;
         self.late.clear();
+    }
+
+    pub fn is_faulty(&self) -> bool {
+        self.faults
     }
 
     pub fn history(&self) -> &[String] {
@@ -123,13 +152,14 @@ impl World {
     pub fn delete_and_create(&mut self) {
         self.note("deleted and created again");
         self.stateful_set = None;
-        self.budget = Budget::default();
+        (self.budget, self.enforced_budget) = (Budget::default(), None);
         self.late.clear();
         let version = self.next_version();
         self.status = Status { version, ..Status::default() };
         for volume in self.volumes.values_mut() {
-            volume.pod_up = false;
+            volume.pod = None;
         }
+        self.out_by_us = None;
     }
 
     // ------ what happens by itself
@@ -141,18 +171,25 @@ impl World {
     }
 
     pub fn tick(&mut self) {
+        self.run_volumes();
         self.run_pods();
         if self.faults {
             self.hurt();
         }
         self.run_ensembles();
+        self.notice_return();
         if self.faults && self.random.one_in(4) {
-            self.evict();
+            self.drain();
         }
-        self.budget.in_force = self.budget.in_force || !self.faults || self.random.one_in(2);
+        if !self.faults || self.random.one_in(2) {
+            self.budget.in_force = true;
+        }
+        if self.budget.in_force {
+            self.enforced_budget = self.budget.min_available;
+        }
     }
 
-    fn run_pods(&mut self) {
+    fn run_volumes(&mut self) {
         let replicas = self.stateful_set.as_ref().map_or(0, |set| set.replicas);
         for ordinal in 0..replicas {
             if !self.volumes.contains_key(&ordinal) {
@@ -161,17 +198,14 @@ impl World {
             }
         }
         let faults = self.faults;
-        for (ordinal, volume) in &mut self.volumes {
+        for volume in self.volumes.values_mut() {
             if volume.renewing && (!faults || self.random.one_in(2)) {
                 // Its process stops here and starts later. Until then it answers as before.
                 self.minted += 1;
                 volume.disk =
                     Disk { state: DiskState::Blank, ensemble_id: None, member_id: MemberId(self.minted) };
-                (volume.renewing, volume.pod_up) = (false, false);
-            } else if *ordinal >= replicas {
-                volume.pod_up = false;
-            } else if !faults || self.random.one_in(2) {
-                volume.pod_up = true;
+                volume.renewing = false;
+                volume.pod.iter_mut().for_each(Pod::end_process);
             }
         }
     }
@@ -183,7 +217,7 @@ impl World {
             claim: Claim { uid: format!("{ordinal}-{}", self.minted), ensemble_id: None, initialized: false },
             disk: Disk { state: DiskState::Blank, ensemble_id: None, member_id },
             renewing: false,
-            pod_up: false,
+            pod: None,
         }
     }
 
@@ -191,7 +225,7 @@ impl World {
         let ordinals: Vec<_> = self.volumes.keys().copied().collect();
         for ordinal in ordinals {
             if self.random.one_in(25) {
-                self.volumes.get_mut(&ordinal).expect("listed").pod_up = false;
+                self.end_pod(ordinal);
             }
             if self.volumes_vanish && self.random.one_in(600) {
                 self.note(&format!("volume {ordinal} lost"));
@@ -211,7 +245,7 @@ impl World {
         let up: BTreeMap<MemberId, u32> = self
             .volumes
             .iter()
-            .filter(|(_, volume)| volume.pod_up)
+            .filter(|(_, volume)| volume.works())
             .map(|(ordinal, volume)| (volume.disk.member_id, *ordinal))
             .collect();
         for (id, ensemble) in &mut self.ensembles {
@@ -228,6 +262,7 @@ impl World {
                 ensemble.leader = candidates.get(self.random.below(candidates.len())).copied();
                 ensemble.term += 1;
             }
+            ensemble.commit_index += 1;
             if ensemble.voter_sets.len() == 2 && (!self.faults || self.random.one_in(3)) {
                 ensemble.voter_sets.remove(0);
                 ensemble.config_index += 1;
@@ -249,41 +284,10 @@ impl World {
                     volume.disk.state = DiskState::Member;
                     if !self.faults || self.random.one_in(3) {
                         ensemble.synced.insert(*member);
+                        ensemble.matched.insert(*member, ensemble.commit_index);
                     }
                 }
             }
-        }
-    }
-
-    /// A node is drained: the budget alone decides whether this pod may go.
-    fn evict(&mut self) {
-        let Some(ensemble) = self.ensembles.values().find(|ensemble| ensemble.serving) else { return };
-        let (Some(keep), true) = (self.budget.min_available, self.budget.in_force) else { return };
-        let healthy: Vec<u32> = self
-            .volumes
-            .iter()
-            .filter(|(_, volume)| volume.pod_up && ensemble.is_voter(volume.disk.member_id))
-            .map(|(ordinal, _)| *ordinal)
-            .collect();
-        if (healthy.len() as u32) <= keep {
-            return;
-        }
-        let victim = healthy[self.random.below(healthy.len())];
-        self.volumes.get_mut(&victim).expect("it is healthy").pod_up = false;
-        let up: BTreeSet<_> = self
-            .volumes
-            .values()
-            .filter(|volume| volume.pod_up)
-            .map(|volume| volume.disk.member_id)
-            .collect();
-        let ensemble = self.ensembles.values().find(|ensemble| ensemble.serving).expect("found above");
-        for set in &ensemble.voter_sets {
-            let left = set.intersection(&up).count();
-            assert!(
-                left > set.len() / 2,
-                "I3: a drain took the quorum: {left} of {set:?} with {:?}",
-                self.budget
-            );
         }
     }
 
@@ -296,7 +300,7 @@ impl World {
         let disks = self
             .volumes
             .iter()
-            .filter(|(_, volume)| volume.pod_up && answers())
+            .filter(|(_, volume)| volume.works() && answers())
             .map(|(ordinal, volume)| (*ordinal, volume.disk))
             .collect();
         let leader = answers().then(|| self.leader_view()).flatten();
@@ -312,21 +316,27 @@ impl World {
             disks,
             leader,
             budget: self.budget,
+            pods: self.seen_pods(),
+            update_revision: self.update_revision(),
+            put_back: self.stands_in().is_some(),
         };
         let stateful_set_version = self.stateful_set.as_ref().map_or(0, |set| set.version);
-        (observed, Seen { stateful_set_version })
+        (observed, Seen { stateful_set_version, endings: self.endings })
     }
 
     fn leader_view(&self) -> Option<Leader> {
         let (_, ensemble) = self.live()?;
-        let members = ensemble
-            .members
-            .iter()
-            .map(|(id, ordinal)| (*id, Member { ordinal: *ordinal, in_sync: ensemble.synced.contains(id) }));
+        let members = ensemble.members.iter().map(|(id, ordinal)| {
+            let matched_index = ensemble.matched.get(id).copied().unwrap_or(0);
+            // As long ago as the leader's own measure looks back.
+            let in_sync = ensemble.synced.contains(id) && matched_index + 3 >= ensemble.commit_index;
+            (*id, Member { ordinal: *ordinal, matched_index, in_sync })
+        });
         Some(Leader {
             member_id: ensemble.leader?,
             term: ensemble.term,
             config_index: ensemble.config_index,
+            commit_index: ensemble.commit_index,
             serving: ensemble.serving,
             members: members.collect(),
             voter_sets: ensemble.voter_sets.clone(),
@@ -356,6 +366,8 @@ impl World {
                 | Step::MarkClaims { .. }
                 | Step::SetBudget { .. }
                 | Step::DeleteClaim { .. }
+                | Step::RenewPod { .. }
+                | Step::RemovePod { .. }
         );
         if !to_kubernetes {
             self.late.push(request);
@@ -386,6 +398,14 @@ impl World {
                 self.status.initialized = true;
                 self.status.replicas = Some(*replicas);
                 self.status.config_index = *config_index;
+            }
+            Step::RemovePod { removal, .. } => {
+                let operation =
+                    self.status.operation.as_mut().expect("I2: a pod removed without an operation");
+                operation.removal = Some(removal.clone());
+            }
+            Step::PutBack { good, .. } => {
+                self.status.put_back = Some((self.template, Template::of(good)));
             }
             Step::ChangeVoters { .. }
             | Step::DeleteClaim { .. }
@@ -447,6 +467,9 @@ impl World {
                 }
             }
             Step::DeleteClaim { ordinal, uid } => self.delete_claim(ordinal, &uid),
+            Step::RenewPod { ordinal, uid } => self.renew_pod(ordinal, &uid),
+            Step::RemovePod { removal, by } => self.remove_pod(&removal, by, request.seen),
+            Step::PutBack { .. } => unreachable!("latched, never sent"),
             Step::Begin(_) | Step::Finish { .. } => unreachable!("latched, never sent"),
         }
     }
@@ -454,7 +477,10 @@ impl World {
     fn set_replicas(&mut self, to: u32, seen: Seen) {
         let version = self.next_version();
         match &mut self.stateful_set {
-            None => self.stateful_set = Some(StatefulSet { replicas: to, version }),
+            None => {
+                let template = self.wanted_template();
+                self.stateful_set = Some(StatefulSet { replicas: to, version, template, noticed: false });
+            }
             Some(set) if set.version == seen.stateful_set_version => {
                 for (ordinal, volume) in self.volumes.range(to..) {
                     for ensemble in self.ensembles.values() {
@@ -462,7 +488,7 @@ impl World {
                         assert!(!member, "I3: pod {ordinal} taken away while its disk is a member");
                     }
                 }
-                *set = StatefulSet { replicas: to, version };
+                (set.replicas, set.version) = (to, version);
             }
             Some(_) => {}
         }
@@ -481,13 +507,15 @@ impl World {
             voter_sets: vec![BTreeSet::from([member_id])],
             synced: BTreeSet::from([member_id]),
             retired: BTreeSet::new(),
+            commit_index: 1,
+            matched: BTreeMap::from([(member_id, 1)]),
         };
         let twice = self.ensembles.insert(ensemble_id, ensemble);
         assert!(twice.is_none(), "I1: ensemble {ensemble_id:?} was founded twice");
     }
 
     fn join(&mut self, ordinal: u32, member_id: MemberId, ensemble_id: EnsembleId) {
-        let volume = self.volumes.get_mut(&ordinal).filter(|volume| volume.pod_up);
+        let volume = self.volumes.get_mut(&ordinal).filter(|volume| volume.works());
         let Some(volume) = volume.filter(|volume| volume.disk.member_id == member_id) else { return };
         match volume.disk.state {
             DiskState::Blank => {
@@ -513,7 +541,10 @@ impl World {
         let Some(ensemble) = self.led().filter(|ensemble| ensemble.config_index == config_index) else {
             return;
         };
-        assert!(!ensemble.retired.contains(&member_id), "I5: a retired member id was used again");
+        // I5: a disk may be the last to hear that it was retired. The leader knows, and refuses.
+        if ensemble.retired.contains(&member_id) {
+            return;
+        }
         ensemble.members.insert(member_id, ordinal);
         ensemble.config_index += 1;
     }
@@ -563,12 +594,12 @@ impl World {
         self.volumes.remove(&ordinal);
     }
 
-    fn led(&mut self) -> Option<&mut Ensemble> {
+    pub(crate) fn led(&mut self) -> Option<&mut Ensemble> {
         self.ensembles.values_mut().find(|ensemble| ensemble.leader.is_some())
     }
 
     fn blank_disk(&mut self, ordinal: u32, member_id: MemberId) -> Option<&mut Disk> {
-        let volume = self.volumes.get_mut(&ordinal).filter(|volume| volume.pod_up)?;
+        let volume = self.volumes.get_mut(&ordinal).filter(|volume| volume.works())?;
         let disk = &mut volume.disk;
         (disk.member_id == member_id && disk.state == DiskState::Blank).then_some(disk)
     }
@@ -577,12 +608,12 @@ impl World {
         self.volumes.values().any(|volume| volume.disk.ensemble_id == Some(id))
     }
 
-    fn next_version(&mut self) -> u64 {
+    pub(crate) fn next_version(&mut self) -> u64 {
         self.version += 1;
         self.version
     }
 
-    fn note(&mut self, what: &str) {
+    pub(crate) fn note(&mut self, what: &str) {
         self.history.push(what.to_owned());
     }
 
@@ -590,7 +621,12 @@ impl World {
 
     /// Waiting for somebody is right only if something happened that nobody but a person can mend.
     pub fn excuses(&self, reason: &Reason) -> bool {
-        self.volume_lost && (reason.needs_help() || !self.quorum_possible())
+        // New members cannot start, and there is no good template to go back to: it waits until the spec changes.
+        let good = self.status.operation.as_ref().and_then(|operation| operation.good.as_ref());
+        let hopeless = !self.template.works() && self.stands_in().is_none() && good.is_none();
+        hopeless
+            || self.failed_well(reason)
+            || self.volume_lost && (reason.needs_help() || !self.quorum_possible())
     }
 
     fn quorum_possible(&self) -> bool {
@@ -610,6 +646,17 @@ impl World {
             && self.stateful_set.as_ref().is_some_and(|set| set.replicas == self.desired.replicas)
             && self.budget.min_available == zke_plan::min_available(&ensemble.voter_sets)
             && self.status.operation.is_none()
+            && self.all_pods_are_of(self.template)
+    }
+
+    /// A template that does not work was tried on one member at most, and all run the last good one again.
+    fn failed_well(&self, reason: &Reason) -> bool {
+        let Some((failed, good)) = self.status.put_back else { return false };
+        *reason == Reason::CanaryFailed
+            && failed == self.template
+            && !failed.works()
+            && self.all_pods_are_of(good)
+            && self.live().is_some_and(|(_, ensemble)| ensemble.serving)
     }
 
     pub fn assert_ready(&self) {
@@ -618,7 +665,7 @@ impl World {
 }
 
 impl Ensemble {
-    fn is_voter(&self, id: MemberId) -> bool {
+    pub fn is_voter(&self, id: MemberId) -> bool {
         self.voter_sets.iter().any(|set| set.contains(&id))
     }
 }

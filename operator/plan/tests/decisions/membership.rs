@@ -1,141 +1,10 @@
-//! One situation, one decision: the rules that a reader looks up, each as a row.
+//! Founding, adopting, scaling.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use zke_plan::{
-    Budget, Claim, ClaimMark, ClaimRetention, Decision, Desired, Disk, DiskState, EnsembleId, Leader, Member,
-    MemberId, Observed, Operation, OperationKind, Reason, Step, plan,
-};
+use zke_plan::*;
 
-const OURS: EnsembleId = EnsembleId(0xa);
-const OTHER: EnsembleId = EnsembleId(0xb);
-const FRESH: EnsembleId = EnsembleId(0xf);
-
-/// A situation under construction; it starts as a running ensemble of `members`.
-struct Situation {
-    observed: Observed,
-    desired: Desired,
-    operation: Option<Operation>,
-}
-
-impl Situation {
-    fn running(members: u32) -> Self {
-        let ids: BTreeSet<_> = (0..members).map(member_id).collect();
-        let leader = Leader {
-            member_id: member_id(0),
-            term: 5,
-            config_index: 40,
-            serving: true,
-            members: (0..members).map(|ordinal| (member_id(ordinal), in_sync(ordinal))).collect(),
-            voter_sets: vec![ids.clone()],
-        };
-        let observed = Observed {
-            ensemble_id: Some(OURS),
-            initialized: true,
-            replicas: Some(members),
-            config_index: 40,
-            fresh_ensemble_id: FRESH,
-            stateful_set: Some(members),
-            claims: (0..members).map(|ordinal| (ordinal, claim(ordinal, Some(OURS), true))).collect(),
-            disks: (0..members).map(|ordinal| (ordinal, disk(ordinal, DiskState::Member))).collect(),
-            leader: Some(leader),
-            budget: Budget { min_available: zke_plan::min_available([&ids]), in_force: true },
-        };
-        let desired =
-            Desired { replicas: members, suspend: false, budget: true, when_scaled: ClaimRetention::Retain };
-        Self { observed, desired, operation: None }
-    }
-
-    /// Nothing but a manifest, and perhaps volumes.
-    fn new(replicas: u32) -> Self {
-        let mut situation = Self::running(replicas);
-        situation.observed = Observed {
-            ensemble_id: None,
-            initialized: false,
-            replicas: None,
-            config_index: 0,
-            stateful_set: None,
-            claims: BTreeMap::new(),
-            disks: BTreeMap::new(),
-            leader: None,
-            budget: Budget::default(),
-            ..situation.observed
-        };
-        situation
-    }
-
-    /// A bootstrap whose pods are up, marked, and all blank.
-    fn bootstrapping(seed: Option<MemberId>) -> Self {
-        let mut situation = Self::new(3);
-        situation.observed.ensemble_id = Some(OURS);
-        situation.observed.stateful_set = Some(3);
-        situation.observed.claims =
-            (0..3).map(|ordinal| (ordinal, claim(ordinal, Some(OURS), false))).collect();
-        situation.observed.disks = (0..3).map(|ordinal| (ordinal, disk(ordinal, DiskState::Blank))).collect();
-        situation.operation = Some(Operation { seed, ..operation(OperationKind::Bootstrap, 3) });
-        situation
-    }
-
-    /// Growing from 3 to 5: the newcomers are learners and in sync.
-    fn growing() -> Self {
-        let mut situation = Self::running(5);
-        let voters: BTreeSet<_> = (0..3).map(member_id).collect();
-        situation.observed.replicas = Some(3);
-        situation.leader().voter_sets = vec![voters];
-        situation.observed.budget = Budget { min_available: Some(4), in_force: true };
-        situation.operation = Some(operation(OperationKind::ScaleUp, 5));
-        situation
-    }
-
-    fn leader(&mut self) -> &mut Leader {
-        self.observed.leader.as_mut().expect("every running situation has one")
-    }
-
-    fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
-        change(&mut self);
-        self
-    }
-
-    #[track_caller]
-    fn decides(&self, expected: Decision) {
-        assert_eq!(plan(&self.observed, &self.desired, self.operation.as_ref()), expected);
-    }
-
-    #[track_caller]
-    fn acts(&self, step: Step) {
-        self.decides(Decision::Act(step));
-    }
-
-    #[track_caller]
-    fn waits(&self, reason: Reason) {
-        self.decides(Decision::Wait(reason));
-    }
-}
-
-fn member_id(ordinal: u32) -> MemberId {
-    MemberId(u64::from(ordinal) + 100)
-}
-
-fn in_sync(ordinal: u32) -> Member {
-    Member { ordinal, in_sync: true }
-}
-
-fn disk(ordinal: u32, state: DiskState) -> Disk {
-    let ensemble_id = (state != DiskState::Blank).then_some(OURS);
-    Disk { state, ensemble_id, member_id: member_id(ordinal) }
-}
-
-fn claim(ordinal: u32, ensemble_id: Option<EnsembleId>, initialized: bool) -> Claim {
-    Claim { uid: format!("uid-{ordinal}"), ensemble_id, initialized }
-}
-
-fn operation(kind: OperationKind, replicas: u32) -> Operation {
-    Operation { kind, replicas, ensemble_id: OURS, seed: None, abandoned: None }
-}
-
-fn ids(ordinals: impl IntoIterator<Item = u32>) -> BTreeSet<MemberId> {
-    ordinals.into_iter().map(member_id).collect()
-}
+use crate::situation::*;
 
 #[test]
 fn a_running_ensemble_is_left_alone() {
@@ -275,7 +144,7 @@ fn voters_change_when_all_are_in_sync_and_the_budget_is_in_force() {
     Situation::growing().acts(change);
     Situation::growing()
         .with(|s| {
-            s.leader().members.insert(member_id(4), Member { ordinal: 4, in_sync: false });
+            s.leader().members.insert(member_id(4), Member { ordinal: 4, matched_index: 1, in_sync: false });
         })
         .waits(Reason::CatchingUp { ordinals: vec![4] });
     Situation::growing()

@@ -1,0 +1,5 @@
+//! One situation, one decision: the rules that a reader looks up, each as a row.
+
+mod membership;
+mod situation;
+mod update;
