@@ -13,6 +13,7 @@
 
 mod acl;
 mod acl_table;
+mod anew;
 mod arena;
 mod capture;
 mod child_table;
@@ -38,6 +39,7 @@ mod undo;
 mod watch;
 
 pub use acl::may_read;
+pub use anew::{CannotBegin, EPOCH_MARGIN, FIRST_INDEX};
 pub use command::{Command, RAISE_EPOCH_MAX, WriteOp};
 pub use event::{Applied, Event, Reply, Table};
 pub use ids::{EnsembleId, LogIndex, MemberId, Origin, ParseIdError, Term};

@@ -160,7 +160,11 @@ impl State {
         digest.word(self.tree.digest()).word(self.sessions.digest()).word(self.marks.digest()).value()
     }
 
-    fn apply_command(&mut self, command: &Command, events: &mut Vec<Event>) -> Result<Reply, ErrorCode> {
+    pub(crate) fn apply_command(
+        &mut self,
+        command: &Command,
+        events: &mut Vec<Event>,
+    ) -> Result<Reply, ErrorCode> {
         match *command {
             Command::Client { session, attach_epoch, ref identities, ref op } => {
                 self.begin_transaction(events).write(session, attach_epoch, identities, op)
