@@ -1,4 +1,4 @@
-//! What a member keeps on its disk: who it is, its log, its snapshots.
+//! What a member keeps on its disk: who it is, its log, its snapshots. And archives, which are kept elsewhere.
 //!
 //! Everything here is synchronous and goes through the [`Disk`] trait, so that the same code runs on a directory
 //! ([`RealDisk`]) and on a simulated disk that crashes, tears and rots from a seed ([`SimDisk`]).
@@ -13,6 +13,8 @@
 //! What it never does: decide anything about consensus, read a clock, draw a random number, or touch the network.
 //! The formats are described in `docs/disk-format.md`.
 
+pub mod archive;
+mod blocks;
 mod codec;
 pub mod disk;
 mod error;
@@ -21,6 +23,7 @@ pub mod log;
 mod renewal;
 pub mod snapshot;
 
+pub use archive::{ArchiveError, ArchiveHeader, ArchiveReader, ArchiveWriter};
 pub use disk::{Disk, DiskFile, RealDisk, SimDisk};
 pub use error::StorageError;
 pub use identity::{DiskState, Identity};

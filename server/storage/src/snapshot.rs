@@ -59,7 +59,8 @@ impl<D: Disk> SnapshotStore<D> {
 
     /// The last entries of the snapshots that are there, newest first.
     pub fn list(&self) -> Result<Vec<LogId>, StorageError> {
-        let mut found: Vec<LogId> = list(&self.disk)?.iter().filter_map(|name| parse_name(name)).collect();
+        let mut found: Vec<LogId> =
+            list(&self.disk)?.iter().filter_map(|name| parse_name(name, PREFIX)).collect();
         found.sort_unstable_by(|a, b| b.cmp(a));
         Ok(found)
     }
@@ -73,7 +74,7 @@ impl<D: Disk> SnapshotStore<D> {
 
     /// The content of one snapshot, checked as it is read.
     pub fn read(&self, last: LogId) -> Result<SnapshotReader<D::File>, StorageError> {
-        SnapshotReader::open(self.open_file(last)?, name(last), Some(last))
+        SnapshotReader::open(self.open_file(last)?, name(PREFIX, last), Some(last))
     }
 
     /// Reads one snapshot from end to end.
@@ -83,7 +84,7 @@ impl<D: Disk> SnapshotStore<D> {
 
     /// The bytes of one snapshot as they are in the file, for a peer. It stays readable after the file was removed.
     pub fn source(&self, last: LogId) -> Result<SnapshotSource<D::File>, StorageError> {
-        SnapshotSource::new(self.open_file(last)?, name(last))
+        SnapshotSource::new(self.open_file(last)?, name(PREFIX, last))
     }
 
     /// Begins a snapshot. It exists once [`SnapshotWriter::finish`] returned.
@@ -96,8 +97,36 @@ impl<D: Disk> SnapshotStore<D> {
         SnapshotReceiver::create(self.clone(), self.unfinished_name())
     }
 
+    /// The staged snapshot, if there is one.
+    pub(crate) fn staged(&self) -> Result<Option<LogId>, StorageError> {
+        Ok(list(&self.disk)?.iter().filter_map(|name| parse_name(name, STAGED)).max())
+    }
+
+    /// Gives the staged snapshot its name. Does nothing if that was done.
+    pub(crate) fn publish_staged(&self) -> Result<Option<LogId>, StorageError> {
+        match self.staged()? {
+            Some(last) => self.publish(&name(STAGED, last), last).map(|()| Some(last)),
+            None => Ok(self.list()?.first().copied()),
+        }
+    }
+
+    /// Removes what was staged and will not be published.
+    pub fn discard_staged(&self) -> Result<(), StorageError> {
+        for name in list(&self.disk)?.iter().filter(|name| parse_name(name, STAGED).is_some()) {
+            remove(&self.disk, name)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the synced file `unfinished` a name under which it waits to be published.
+    fn stage(&self, unfinished: &str, last: LogId) -> Result<(), StorageError> {
+        let name = name(STAGED, last);
+        self.disk.rename(unfinished, &name).map_err(|e| StorageError::io("name", &name, e))?;
+        self.disk.sync_dir().map_err(|e| StorageError::io("sync the directory of", &name, e))
+    }
+
     fn open_file(&self, last: LogId) -> Result<D::File, StorageError> {
-        let name = name(last);
+        let name = name(PREFIX, last);
         self.disk.open(&name).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => StorageError::Missing { file: name },
             _ => StorageError::io("open", &name, source),
@@ -110,11 +139,11 @@ impl<D: Disk> SnapshotStore<D> {
 
     /// Gives the synced file `unfinished` its name for good, and removes the oldest ones.
     fn publish(&self, unfinished: &str, last: LogId) -> Result<(), StorageError> {
-        let name = name(last);
+        let name = name(PREFIX, last);
         self.disk.rename(unfinished, &name).map_err(|e| StorageError::io("name", &name, e))?;
         self.disk.sync_dir().map_err(|e| StorageError::io("sync the directory of", &name, e))?;
         for old in self.list()?.into_iter().skip(self.keep) {
-            remove(&self.disk, &self::name(old))?;
+            remove(&self.disk, &self::name(PREFIX, old))?;
         }
         Ok(())
     }
@@ -122,20 +151,23 @@ impl<D: Disk> SnapshotStore<D> {
 
 /// Whether a file of this name is a snapshot.
 pub(crate) fn is_snapshot(name: &str) -> bool {
-    parse_name(name).is_some()
+    parse_name(name, PREFIX).is_some()
 }
 
 const PREFIX: &str = "snapshot-";
 
-fn name(last: LogId) -> String {
-    format!("{PREFIX}{:016x}-{:016x}", last.term, last.index)
+/// Of one that waits until the identity says that it counts.
+const STAGED: &str = "staged-";
+
+fn name(prefix: &str, last: LogId) -> String {
+    format!("{prefix}{:016x}-{:016x}", last.term, last.index)
 }
 
-fn parse_name(file: &str) -> Option<LogId> {
-    let (term, index) = file.strip_prefix(PREFIX)?.split_once('-')?;
+fn parse_name(file: &str, prefix: &str) -> Option<LogId> {
+    let (term, index) = file.strip_prefix(prefix)?.split_once('-')?;
     let number = |digits| u64::from_str_radix(digits, 16).ok();
     let last = LogId { term: number(term)?, index: number(index)? };
-    (name(last) == file).then_some(last)
+    (name(prefix, last) == file).then_some(last)
 }
 
 fn list(disk: &impl Disk) -> Result<Vec<String>, StorageError> {

@@ -3,11 +3,8 @@
 use std::io;
 
 use super::SnapshotMeta;
-use super::format::{
-    BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, CONTENT_BYTES_MAX, MAGIC, PREFIX_BYTES, TRAILER_BYTES, VERSION,
-    chain, decode_content,
-};
-use crate::codec::Fields;
+use super::format::{FORMAT, decode_content};
+use crate::blocks::{BlockError, BlockReader, Flaw};
 use crate::disk::read_exact_at;
 use crate::log::LogId;
 use crate::{DiskFile, StorageError};
@@ -15,41 +12,21 @@ use crate::{DiskFile, StorageError};
 /// The content of a snapshot, through [`io::Read`]. It ends, with `Ok(0)`, only when the whole file was good; damage
 /// is an error whose source is a [`StorageError::Corrupt`].
 pub struct SnapshotReader<F> {
-    file: F,
+    blocks: BlockReader<FromStart<F>>,
     name: String,
     meta: SnapshotMeta,
-    /// Where the next block is.
-    offset: u64,
-    crc: u32,
-    content_bytes: u64,
-    block: Vec<u8>,
-    /// How much of `block` was handed out.
-    taken: usize,
-    ended: bool,
 }
 
 impl<F: DiskFile> SnapshotReader<F> {
     /// `expected` is the entry in the file's name.
     pub(super) fn open(file: F, name: String, expected: Option<LogId>) -> Result<Self, StorageError> {
-        let mut reader = SnapshotReader {
-            meta: SnapshotMeta {
-                last: LogId { term: 0, index: 0 },
-                membership_id: None,
-                membership: bytes::Bytes::new(),
-            },
-            file,
-            name,
-            offset: 0,
-            crc: 0,
-            content_bytes: 0,
-            block: Vec::new(),
-            taken: 0,
-            ended: false,
-        };
-        reader.read_header()?;
+        let opened = BlockReader::open(FromStart { file, at: 0 }, &FORMAT);
+        let (blocks, content) = opened.map_err(|error| into_storage(&name, error))?;
+        let damaged = |what| into_storage(&name, blocks.damaged(what));
+        let meta = decode_content(&content).ok_or_else(|| damaged("a field of the header is malformed"))?;
         match expected {
-            Some(last) if last != reader.meta.last => Err(reader.corrupt("the header names another entry")),
-            _ => Ok(reader),
+            Some(last) if last != meta.last => Err(damaged("the header names another entry")),
+            _ => Ok(SnapshotReader { blocks, name, meta }),
         }
     }
 
@@ -59,108 +36,41 @@ impl<F: DiskFile> SnapshotReader<F> {
 
     /// Reads to the end, keeping nothing.
     pub fn verify(mut self) -> Result<SnapshotMeta, StorageError> {
-        while self.next_block()? {}
+        self.blocks.verify().map_err(|error| into_storage(&self.name, error))?;
         Ok(self.meta)
-    }
-
-    fn read_header(&mut self) -> Result<(), StorageError> {
-        let mut header = self.fetch(0, PREFIX_BYTES)?;
-        let mut fields = Fields(&header);
-        let (Some(MAGIC), Some(version), Some(len)) = (fields.array(), fields.u8(), fields.u32()) else {
-            return Err(self.corrupt("this is no snapshot"));
-        };
-        // Before the checksum: a newer version may have another header.
-        if version > VERSION {
-            return Err(StorageError::Version {
-                file: self.name.clone(),
-                found: version,
-                supported: VERSION,
-            });
-        }
-        let len = len as usize;
-        if len > CONTENT_BYTES_MAX {
-            return Err(self.corrupt("the length of the header is damaged"));
-        }
-        header.extend(self.fetch(PREFIX_BYTES as u64, len + 4)?);
-        let (body, crc) = header.split_at(PREFIX_BYTES + len);
-        self.crc = crc32c::crc32c(body);
-        if crc != self.crc.to_le_bytes() {
-            return Err(self.corrupt("the checksum of the header is wrong"));
-        }
-        self.meta = decode_content(&body[PREFIX_BYTES..])
-            .ok_or_else(|| self.corrupt("a field of the header is malformed"))?;
-        self.offset = header.len() as u64;
-        Ok(())
-    }
-
-    /// Loads the next block; `false` after a good trailer.
-    fn next_block(&mut self) -> Result<bool, StorageError> {
-        if self.ended {
-            return Ok(false);
-        }
-        let header = self.fetch(self.offset, BLOCK_HEADER_BYTES)?;
-        let mut fields = Fields(&header);
-        let (Some(len), Some(crc)) = (fields.u32(), fields.u32()) else {
-            return Err(self.corrupt("the file ends inside of a block"));
-        };
-        if len == 0 {
-            return self.read_trailer(crc).map(|()| false);
-        }
-        if len as usize > BLOCK_BYTES_MAX {
-            return Err(self.corrupt("the length of a block is damaged"));
-        }
-        self.block = self.fetch(self.offset + BLOCK_HEADER_BYTES as u64, len as usize)?;
-        self.taken = 0;
-        self.crc = chain(self.crc, len, &self.block);
-        if self.crc != crc {
-            // Not a byte of it is handed out.
-            self.block.clear();
-            return Err(self.corrupt("the checksum of a block is wrong"));
-        }
-        self.offset += (BLOCK_HEADER_BYTES + self.block.len()) as u64;
-        self.content_bytes += u64::from(len);
-        Ok(true)
-    }
-
-    fn read_trailer(&mut self, crc: u32) -> Result<(), StorageError> {
-        let content_bytes = self.fetch(self.offset + BLOCK_HEADER_BYTES as u64, 8)?;
-        if chain(self.crc, 0, &content_bytes) != crc || self.content_bytes.to_le_bytes() != content_bytes[..]
-        {
-            return Err(self.corrupt("the trailer does not fit what is before it"));
-        }
-        let end = self.offset + TRAILER_BYTES as u64;
-        let len = self.file.len().map_err(|e| StorageError::io("read the length of", &self.name, e))?;
-        if len != end {
-            return Err(self.corrupt("there are bytes after the trailer"));
-        }
-        self.ended = true;
-        Ok(())
-    }
-
-    fn fetch(&self, offset: u64, len: usize) -> Result<Vec<u8>, StorageError> {
-        let mut bytes = vec![0; len];
-        read_exact_at(&self.file, offset, &mut bytes).map_err(|source| match source.kind() {
-            io::ErrorKind::UnexpectedEof => self.corrupt("the file ends too early"),
-            _ => StorageError::io("read", &self.name, source),
-        })?;
-        Ok(bytes)
-    }
-
-    fn corrupt(&self, what: &str) -> StorageError {
-        StorageError::corrupt(&self.name, self.offset, what)
     }
 }
 
 impl<F: DiskFile> io::Read for SnapshotReader<F> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        while self.taken == self.block.len() {
-            if !self.next_block().map_err(io::Error::other)? {
-                return Ok(0);
-            }
+        self.blocks.read(buf).map_err(|error| io::Error::other(into_storage(&self.name, error)))
+    }
+}
+
+fn into_storage(name: &str, BlockError { offset, flaw }: BlockError) -> StorageError {
+    let what = match flaw {
+        Flaw::Io(source) => return StorageError::io("read", name, source),
+        Flaw::Newer { found } => {
+            return StorageError::Version { file: name.to_owned(), found, supported: FORMAT.version };
         }
-        let len = buf.len().min(self.block.len() - self.taken);
-        buf[..len].copy_from_slice(&self.block[self.taken..self.taken + len]);
-        self.taken += len;
+        Flaw::OtherFormat => "this is no snapshot",
+        Flaw::Short => "the file ends too early",
+        Flaw::Excess => "there are bytes after the trailer",
+        Flaw::Damaged(what) => what,
+    };
+    StorageError::corrupt(name, offset, what)
+}
+
+/// A file as a stream.
+struct FromStart<F> {
+    file: F,
+    at: u64,
+}
+
+impl<F: DiskFile> io::Read for FromStart<F> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let len = self.file.read_at(self.at, buf)?;
+        self.at += len as u64;
         Ok(len)
     }
 }

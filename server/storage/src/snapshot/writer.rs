@@ -2,8 +2,9 @@
 
 use std::io;
 
-use super::format::{BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, chain, encode_header};
-use super::{SnapshotMeta, SnapshotStore};
+use super::format::encode_header;
+use super::{SnapshotMeta, SnapshotReader, SnapshotStore};
+use crate::blocks::BlockWriter;
 use crate::log::LogId;
 use crate::{Disk, DiskFile, StorageError};
 
@@ -11,14 +12,11 @@ use crate::{Disk, DiskFile, StorageError};
 /// fdatasync wait for all of them.
 pub(super) const SYNC_EVERY_BYTES: u64 = 16 << 20;
 
-/// Takes the content of a snapshot through [`io::Write`]. Dropped before [`SnapshotWriter::finish`], it leaves nothing.
+/// Takes the content of a snapshot through [`io::Write`]. Dropped before it is finished, it leaves nothing.
 pub struct SnapshotWriter<D: Disk> {
     file: UnfinishedFile<D>,
     last: LogId,
-    crc: u32,
-    content_bytes: u64,
-    /// Room for the header of a block, then its data.
-    block: Vec<u8>,
+    blocks: BlockWriter,
 }
 
 impl<D: Disk> SnapshotWriter<D> {
@@ -30,50 +28,35 @@ impl<D: Disk> SnapshotWriter<D> {
         let header = encode_header(meta)?;
         let mut file = UnfinishedFile::create(store, unfinished)?;
         file.append(&header)?;
-        let crc = header.last_chunk().map_or(0, |crc| u32::from_le_bytes(*crc));
-        Ok(SnapshotWriter {
-            file,
-            last: meta.last,
-            crc,
-            content_bytes: 0,
-            block: vec![0; BLOCK_HEADER_BYTES],
-        })
+        Ok(SnapshotWriter { file, last: meta.last, blocks: BlockWriter::after(&header) })
     }
 
     /// Makes the snapshot durable, gives it its name, and removes the oldest beyond those to keep.
-    pub fn finish(mut self) -> Result<(), StorageError> {
-        self.write_block()?;
-        let content_bytes = self.content_bytes.to_le_bytes();
-        let crc = chain(self.crc, 0, &content_bytes);
-        let trailer = [&0u32.to_le_bytes()[..], &crc.to_le_bytes(), &content_bytes].concat();
-        self.file.append(&trailer)?;
-        self.file.finish(self.last)
+    pub fn finish(self) -> Result<(), StorageError> {
+        let SnapshotWriter { mut file, last, blocks } = self;
+        blocks.finish(|bytes| file.append(bytes))?;
+        file.finish(last)
     }
 
-    fn write_block(&mut self) -> Result<(), StorageError> {
-        let data = &self.block[BLOCK_HEADER_BYTES..];
-        if data.is_empty() {
-            return Ok(());
-        }
-        let len = data.len() as u32;
-        self.crc = chain(self.crc, len, data);
-        self.content_bytes += u64::from(len);
-        self.block[..4].copy_from_slice(&len.to_le_bytes());
-        self.block[4..8].copy_from_slice(&self.crc.to_le_bytes());
-        self.file.append(&self.block)?;
-        self.block.truncate(BLOCK_HEADER_BYTES);
-        Ok(())
+    /// Makes the snapshot durable under a name that does not count yet: see [`SnapshotStore::publish_staged`].
+    pub fn finish_staged(self) -> Result<(), StorageError> {
+        let SnapshotWriter { mut file, last, blocks } = self;
+        blocks.finish(|bytes| file.append(bytes))?;
+        file.finish_staged(last)
+    }
+
+    /// Reads back what was written, and how many bytes it is; the file has no name any more and goes with the reader.
+    pub fn finish_nameless(self) -> Result<(SnapshotReader<D::File>, u64), StorageError> {
+        let SnapshotWriter { mut file, last, blocks } = self;
+        let content_bytes = blocks.finish(|bytes| file.append(bytes))?;
+        let reader = SnapshotReader::open(file.open_again()?, file.name().to_owned(), Some(last))?;
+        Ok((reader, content_bytes))
     }
 }
 
 impl<D: Disk> io::Write for SnapshotWriter<D> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let taken = data.len().min(BLOCK_HEADER_BYTES + BLOCK_BYTES_MAX - self.block.len());
-        self.block.extend_from_slice(&data[..taken]);
-        if self.block.len() == BLOCK_HEADER_BYTES + BLOCK_BYTES_MAX {
-            self.write_block().map_err(io::Error::other)?;
-        }
-        Ok(taken)
+        self.blocks.write(data, |bytes| self.file.append(bytes)).map_err(io::Error::other)
     }
 
     /// Blocks are full but for the last one, so this does nothing; [`SnapshotWriter::finish`] makes durable.
@@ -120,6 +103,13 @@ impl<D: Disk> UnfinishedFile<D> {
         self.sync()?;
         self.store.publish(&self.name, last)?;
         // Has its name now: not to be removed any more.
+        self.file = None;
+        Ok(())
+    }
+
+    pub fn finish_staged(mut self, last: LogId) -> Result<(), StorageError> {
+        self.sync()?;
+        self.store.stage(&self.name, last)?;
         self.file = None;
         Ok(())
     }
