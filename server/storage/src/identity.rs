@@ -38,6 +38,8 @@ pub enum DiskState {
     Retired,
     /// Retired, and asked to begin anew: at its next start it becomes blank under another id.
     Renewing,
+    /// Told to begin an ensemble with the staged snapshot: at its next start it is a member.
+    Restoring,
 }
 
 impl Identity {
@@ -116,12 +118,13 @@ impl DiskState {
             DiskState::Member => 2,
             DiskState::Retired => 3,
             DiskState::Renewing => 4,
+            DiskState::Restoring => 5,
         }
     }
 
     fn from_code(code: u8) -> Option<DiskState> {
-        use DiskState::{Blank, Joining, Member, Renewing, Retired};
-        [Blank, Joining, Member, Retired, Renewing].into_iter().find(|state| state.code() == code)
+        use DiskState::{Blank, Joining, Member, Renewing, Restoring, Retired};
+        [Blank, Joining, Member, Retired, Renewing, Restoring].into_iter().find(|state| state.code() == code)
     }
 }
 

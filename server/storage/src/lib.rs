@@ -21,6 +21,7 @@ mod error;
 pub mod identity;
 pub mod log;
 mod renewal;
+mod restoration;
 pub mod snapshot;
 
 pub use archive::{ArchiveError, ArchiveHeader, ArchiveReader, ArchiveWriter};

@@ -132,7 +132,9 @@ fn disk_state(status: &MemberStatus) -> api::DiskState {
         _ if status.identity.ensemble.is_none() => api::DiskState::Blank,
         _ if named => api::DiskState::Member,
         DiskState::Member if status.members.is_empty() => api::DiskState::Blank,
-        DiskState::Blank | DiskState::Joining | DiskState::Member => api::DiskState::Joining,
+        DiskState::Blank | DiskState::Joining | DiskState::Member | DiskState::Restoring => {
+            api::DiskState::Joining
+        }
     }
 }
 
