@@ -37,11 +37,13 @@ pub enum AdminError {
     Timeout,
     #[error("cannot change this disk's identity")]
     Adopt(#[from] AdoptError),
+    #[error("the archive cannot be restored")]
+    Archive(#[source] std::io::Error),
     #[error("the change failed")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-fn precondition(found: impl Into<String>) -> AdminError {
+pub(crate) fn precondition(found: impl Into<String>) -> AdminError {
     AdminError::Precondition { found: found.into() }
 }
 
@@ -73,11 +75,10 @@ impl<R: AsyncRuntime> Ensemble<R> {
     ) -> Result<(), AdminError> {
         let inner = &self.inner;
         inner.expect_member(expect)?;
-        let identity = inner.member.identity();
-        if identity.state == DiskState::Joining {
+        inner.member.adopt(ensemble, DiskState::Member)?;
+        if inner.member.identity().state != DiskState::Member {
             return Err(precondition("this disk is joining an ensemble that exists"));
         }
-        inner.member.adopt(ensemble, DiskState::Member)?;
         if inner.raft.is_initialized().await.map_err(failed)? {
             return Ok(());
         }
@@ -232,7 +233,7 @@ impl<R: AsyncRuntime> Ensemble<R> {
 }
 
 impl<R: AsyncRuntime> Inner<R> {
-    fn expect_member(&self, expect: MemberId) -> Result<(), AdminError> {
+    pub(crate) fn expect_member(&self, expect: MemberId) -> Result<(), AdminError> {
         let own = self.member.id();
         if own == expect { Ok(()) } else { Err(precondition(format!("this disk is member {own}"))) }
     }
@@ -254,7 +255,7 @@ impl<R: AsyncRuntime> Inner<R> {
         Err(precondition(format!("the control epoch is {current}, another operator took over")))
     }
 
-    fn membership(&self) -> RaftStoredMembership {
+    pub(crate) fn membership(&self) -> RaftStoredMembership {
         (*self.raft.server_metrics().borrow_watched().membership_config).clone()
     }
 
@@ -368,7 +369,7 @@ fn config_index(membership: &RaftStoredMembership) -> LogIndex {
     LogIndex(membership.log_id().map_or(0, |log_id| log_id.index))
 }
 
-fn failed(error: impl std::error::Error + Send + Sync + 'static) -> AdminError {
+pub(crate) fn failed(error: impl std::error::Error + Send + Sync + 'static) -> AdminError {
     AdminError::Failed(Box::new(error))
 }
 

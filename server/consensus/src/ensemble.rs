@@ -11,7 +11,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{AsyncRuntime, Raft};
 use openraft_rt_tokio::TokioRuntime;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use zke_storage::{
     Disk, DiskState, Identity, Log, LogId, LogInline, LogOptions, LogThread, SnapshotStore, StorageError,
 };
@@ -112,6 +112,8 @@ pub(crate) struct Inner<R: AsyncRuntime> {
     /// Number of snapshot installs + 1 at the last barrier that was reached; 0 before the first.
     caught_up: AtomicU64,
     stopping: AtomicBool,
+    /// Held by whoever takes an archive or restores one.
+    pub(crate) archive_turn: Arc<Semaphore>,
     /// Told once the process has to start anew, on a disk that is another member then.
     pub(crate) restart: Notify,
     /// Told once the disk hung under this leader and no other member took over.
@@ -128,6 +130,16 @@ impl<R: AsyncRuntime> Ensemble<R> {
             tracing::warn!(member = %identity.member, "setting the data of a retired member aside");
             identity = identity.renew(&disk, &log_disk, || setup.fresh_member_id)?;
         }
+        let store = SnapshotStore::open(disk.clone(), snapshots::KEEP)?;
+        match identity.state {
+            DiskState::Restoring => {
+                identity = identity.finish_restoration(&store, &disk, &log_disk, segment_bytes)?;
+                tracing::info!(member = %identity.member, "begins an ensemble with the data of an archive");
+            }
+            // Of a restoration that a crash ended.
+            DiskState::Blank => store.discard_staged()?,
+            _ => {}
+        }
         identity.begin_incarnation(&disk)?;
         let must_exist = identity.has_log();
         let origin = Origin { member: identity.member, incarnation: identity.incarnation };
@@ -136,8 +148,7 @@ impl<R: AsyncRuntime> Ensemble<R> {
         let member = Arc::new(Member::new(setup.pod, setup.joins_by_itself, identity, keep));
 
         let snapshot_worker = worker(drivers, "snapshot")?;
-        let snapshots =
-            Arc::new(Snapshots::new(SnapshotStore::open(disk, snapshots::KEEP)?, snapshot_worker));
+        let snapshots = Arc::new(Snapshots::new(store, snapshot_worker));
         let loaded = snapshots.load_newest().map_err(StartError::Recovery)?;
         let (state, applied) = loaded.unwrap_or_else(|| (State::new(), Default::default()));
         let proposals = Arc::new(Proposals::new(origin));
@@ -184,6 +195,7 @@ impl<R: AsyncRuntime> Ensemble<R> {
             serving,
             caught_up: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
+            archive_turn: Arc::new(Semaphore::new(1)),
             restart: Notify::new(),
             hung: Notify::new(),
         });
@@ -285,7 +297,8 @@ impl<R: AsyncRuntime> Ensemble<R> {
         }
     }
 
-    /// Completes when this process has to start anew: its disk was retired and was asked to join again.
+    /// Completes when this process has to start anew: its disk was retired and was asked to join again, or it was
+    /// blank and was given the data of an archive.
     pub async fn restart_wanted(&self) {
         self.inner.restart.notified().await;
     }

@@ -14,6 +14,7 @@
 
 mod acceptor;
 mod administration;
+mod capture;
 pub mod clock;
 mod codec;
 mod ensemble;
@@ -33,6 +34,7 @@ mod proposals;
 pub mod proposer;
 mod reaper;
 mod replica;
+mod restoration;
 mod sequencer;
 mod serving;
 mod session_clock;
@@ -44,6 +46,7 @@ mod types;
 mod worker;
 
 pub use administration::{AdminError, Progress};
+pub use capture::Capture;
 pub use ensemble::{Drivers, Ensemble, Setup, StartError};
 pub use member::Refusal;
 pub use openraft::AsyncRuntime;
@@ -51,6 +54,7 @@ pub use openraft_rt_tokio::TokioRuntime;
 pub use options::Options;
 pub use proposer::Busy;
 pub use replica::Observer;
+pub use restoration::{Restoration, restore_offline};
 pub use serving::{NotServing, Serving};
 pub use status::{MemberStatus, Role};
 pub use types::PeerNode;

@@ -7,8 +7,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use openraft::Snapshot;
-use zke_storage::{Disk, LogId, SnapshotMeta, SnapshotReader, SnapshotReceiver, SnapshotStore};
+use zke_storage::{
+    Disk, LogId, SnapshotMeta, SnapshotReader, SnapshotReceiver, SnapshotStore, SnapshotWriter,
+};
 use zke_tree::State;
+use zke_wire::Zxid;
 
 use crate::codec;
 use crate::replica::Replica;
@@ -59,23 +62,38 @@ impl Snapshots {
     pub(crate) async fn build(&self, replica: Arc<Replica>) -> io::Result<RaftSnapshot> {
         let files = self.files.clone();
         let build = move || {
-            let (mut snapshot, applied) = {
-                let mut state = replica.state().write();
-                (state.snapshot_begin(), replica.applied())
-            };
-            let (Some(last), membership) = applied else {
-                return Err(io::Error::other(
-                    "nothing is applied yet: there is nothing to take a snapshot of",
-                ));
-            };
-            let meta = RaftSnapshotMeta { last_log_id: Some(last), last_membership: membership };
-            files.write(&from_raft(&meta)?, &mut |out| {
-                replica.state().write().snapshot_next(&mut snapshot, out, STEP_BYTES)
-            })?;
-            let snapshot = SnapshotHandle { files: files.clone(), last: from_raft_id(&last) };
+            let mut begun = Begun::now(&replica)?;
+            let meta = begun.meta.clone();
+            let last = from_raft(&meta)?;
+            files.write(&last, &mut |out| begun.next(&replica, out))?;
+            let snapshot = SnapshotHandle { files: files.clone(), last: last.last };
             Ok(Snapshot { meta, snapshot })
         };
         self.worker.run(build).await?
+    }
+
+    /// Writes the same to a file that goes with its reader, and that Raft never hears of.
+    pub(crate) async fn capture(&self, replica: Arc<Replica>) -> io::Result<Captured> {
+        let files = self.files.clone();
+        let capture = move || {
+            let mut begun = Begun::now(&replica)?;
+            let (meta, zxid) = (from_raft(&begun.meta)?, begun.zxid);
+            let (content, content_bytes) =
+                files.write_nameless(&meta, &mut |out| begun.next(&replica, out))?;
+            Ok(Captured { last: meta.last, zxid, content, content_bytes })
+        };
+        self.worker.run(capture).await?
+    }
+
+    /// Writes a state that is not this member's yet, for its next start.
+    pub(crate) fn stage(&self, meta: &RaftSnapshotMeta, mut state: State) -> io::Result<()> {
+        let mut snapshot = state.snapshot_begin();
+        self.files.stage(&from_raft(meta)?, &mut |out| state.snapshot_next(&mut snapshot, out, STEP_BYTES))
+    }
+
+    /// Where whatever writes snapshots runs.
+    pub(crate) fn worker(&self) -> &Worker {
+        &self.worker
     }
 
     /// Begins to store a snapshot that another member sends.
@@ -95,6 +113,36 @@ impl Snapshots {
         }
         Ok(SnapshotHandle { files: self.files.clone(), last: meta.last })
     }
+}
+
+/// A snapshot being made of the replica.
+struct Begun {
+    snapshot: zke_tree::Snapshot,
+    meta: RaftSnapshotMeta,
+    zxid: Zxid,
+}
+
+impl Begun {
+    fn now(replica: &Replica) -> io::Result<Begun> {
+        let mut state = replica.state().write();
+        let (Some(last), last_membership) = replica.applied() else {
+            return Err(io::Error::other("nothing is applied yet: there is nothing to take a snapshot of"));
+        };
+        let meta = RaftSnapshotMeta { last_log_id: Some(last), last_membership };
+        Ok(Begun { snapshot: state.snapshot_begin(), meta, zxid: state.last_zxid() })
+    }
+
+    fn next(&mut self, replica: &Replica, out: &mut Vec<u8>) -> bool {
+        replica.state().write().snapshot_next(&mut self.snapshot, out, STEP_BYTES)
+    }
+}
+
+/// A snapshot that exists only as long as it is read.
+pub(crate) struct Captured {
+    pub last: LogId,
+    pub zxid: Zxid,
+    pub content: Box<dyn Read + Send>,
+    pub content_bytes: u64,
 }
 
 /// One snapshot on this member's disk.
@@ -134,13 +182,20 @@ pub(crate) trait Receiving: Send {
     fn finish(self: Box<Self>) -> io::Result<SnapshotMeta>;
 }
 
+/// Appends the next bytes of a snapshot; true when there are no more.
+type Next<'a> = &'a mut dyn FnMut(&mut Vec<u8>) -> bool;
+
 /// A [`SnapshotStore`] of any kind of disk.
 trait Files: Send + Sync {
     fn newest(&self) -> io::Result<Option<LogId>>;
     fn read(&self, last: LogId) -> io::Result<(SnapshotMeta, Box<dyn Read>)>;
     fn chunk(&self, last: LogId, offset: u64, bytes_max: usize) -> io::Result<Vec<u8>>;
     /// Writes what `next` appends to its buffer until it says that it is done.
-    fn write(&self, meta: &SnapshotMeta, next: &mut dyn FnMut(&mut Vec<u8>) -> bool) -> io::Result<()>;
+    fn write(&self, meta: &SnapshotMeta, next: Next<'_>) -> io::Result<()>;
+    /// Writes the same under a name that does not count yet; what was staged before goes.
+    fn stage(&self, meta: &SnapshotMeta, next: Next<'_>) -> io::Result<()>;
+    /// Writes the same without a name. Returns the content and how many bytes it is.
+    fn write_nameless(&self, meta: &SnapshotMeta, next: Next<'_>) -> io::Result<(Box<dyn Read + Send>, u64)>;
     fn receive(&self) -> io::Result<Box<dyn Receiving>>;
 }
 
@@ -159,17 +214,19 @@ impl<D: Disk> Files for SnapshotStore<D> {
         source.chunk(offset, bytes_max).map_err(io::Error::other)
     }
 
-    fn write(&self, meta: &SnapshotMeta, next: &mut dyn FnMut(&mut Vec<u8>) -> bool) -> io::Result<()> {
-        let mut writer = self.create(meta).map_err(io::Error::other)?;
-        let mut buffer = Vec::with_capacity(STEP_BYTES + STEP_BYTES / 4);
-        loop {
-            let done = next(&mut buffer);
-            writer.write_all(&buffer)?;
-            buffer.clear();
-            if done {
-                return writer.finish().map_err(io::Error::other);
-            }
-        }
+    fn write(&self, meta: &SnapshotMeta, next: Next<'_>) -> io::Result<()> {
+        write_all(self, meta, next)?.finish().map_err(io::Error::other)
+    }
+
+    fn stage(&self, meta: &SnapshotMeta, next: Next<'_>) -> io::Result<()> {
+        self.discard_staged().map_err(io::Error::other)?;
+        write_all(self, meta, next)?.finish_staged().map_err(io::Error::other)
+    }
+
+    fn write_nameless(&self, meta: &SnapshotMeta, next: Next<'_>) -> io::Result<(Box<dyn Read + Send>, u64)> {
+        let written = write_all(self, meta, next)?.finish_nameless();
+        let (reader, content_bytes) = written.map_err(io::Error::other)?;
+        Ok((Box::new(reader), content_bytes))
     }
 
     fn receive(&self) -> io::Result<Box<dyn Receiving>> {
@@ -188,7 +245,24 @@ impl<D: Disk> Receiving for SnapshotReceiver<D> {
     }
 }
 
-fn restore(mut content: Box<dyn Read>) -> io::Result<State> {
+fn write_all<D: Disk>(
+    store: &SnapshotStore<D>,
+    meta: &SnapshotMeta,
+    next: Next<'_>,
+) -> io::Result<SnapshotWriter<D>> {
+    let mut writer = store.create(meta).map_err(io::Error::other)?;
+    let mut buffer = Vec::with_capacity(STEP_BYTES + STEP_BYTES / 4);
+    loop {
+        let done = next(&mut buffer);
+        writer.write_all(&buffer)?;
+        buffer.clear();
+        if done {
+            return Ok(writer);
+        }
+    }
+}
+
+pub(crate) fn restore(mut content: impl Read) -> io::Result<State> {
     let mut reader = zke_tree::SnapshotReader::new();
     let mut buffer = vec![0; STEP_BYTES];
     loop {

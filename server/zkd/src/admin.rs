@@ -157,6 +157,7 @@ fn refused(error: AdminError) -> Status {
     match error {
         AdminError::NotLeader { .. } => Status::unavailable(message),
         AdminError::Precondition { .. } | AdminError::Adopt(_) => Status::failed_precondition(message),
+        AdminError::Archive(_) => Status::data_loss(message),
         AdminError::Timeout => Status::deadline_exceeded(message),
         AdminError::Failed(_) => Status::internal(message),
     }

@@ -10,6 +10,7 @@ use openraft_rt_sim::{SimInstant, SimRuntime};
 use parking_lot::Mutex;
 use zke_consensus::clock::RuntimeClock;
 use zke_consensus::{AsyncRuntime, Drivers, Ensemble, Observer, Options, PeerNode, Role, Serving, Setup};
+use zke_storage::disk::Fault;
 use zke_storage::{DiskState, SimDisk};
 use zke_tree::{Applied, Command, EnsembleId, LogIndex, State};
 use zke_wire::SessionId;
@@ -90,6 +91,17 @@ impl World {
         }
     }
 
+    /// One more process, on a disk of its own that waits to be brought into an ensemble. Returns its number.
+    pub async fn start_blank(&self) -> usize {
+        let member = self.members().len();
+        let disk = SimDisk::new(self.inner.seed ^ (member as u64 + 1));
+        self.inner.disks.lock().push(disk.clone());
+        let (ensemble, recorder) = self.start(member, disk).await;
+        self.inner.members.lock().push(ensemble);
+        self.inner.observers.lock().push(recorder);
+        member
+    }
+
     async fn start_all(&self) {
         let disks = self.inner.disks.lock().clone();
         for (member, disk) in disks.into_iter().enumerate() {
@@ -150,6 +162,27 @@ impl World {
         }
     }
 
+    /// Lets the power of one member's machine go off at one of its next changes of the disk, `operations` from now.
+    pub fn lose_power_after(&self, member: usize, operations: u64) {
+        let disk = &self.inner.disks.lock()[member];
+        disk.inject(disk.operations() + operations, Fault::PowerLoss);
+    }
+
+    /// Ends one process, whatever it was at, as its machine loses its power; starts it again.
+    pub async fn crash(&self, member: usize) {
+        let disk = self.inner.disks.lock()[member].crash();
+        self.inner.disks.lock()[member] = disk.clone();
+        self.member(member).shutdown().await;
+        let (ensemble, recorder) = self.start(member, disk).await;
+        self.inner.members.lock()[member] = ensemble;
+        self.inner.observers.lock()[member] = recorder;
+        self.record(&format!("member {member} crashed and started again"));
+    }
+
+    pub async fn wait_serving(&self, member: usize, deadline: Duration) {
+        self.wait_until(&format!("member {member} serves"), deadline, || self.serves(member)).await;
+    }
+
     /// Kills every process at once; disks keep only what was made durable, and whatever else the seed says.
     pub async fn crash_all(&self) {
         for disk in self.inner.disks.lock().iter_mut() {
@@ -170,6 +203,10 @@ impl World {
 
     fn members(&self) -> Vec<Member> {
         self.inner.members.lock().clone()
+    }
+
+    pub fn note(&self, what: &str) {
+        self.record(what);
     }
 
     fn record(&self, what: &str) {
