@@ -1,14 +1,17 @@
 //! The admin API: what the operator, or somebody on this machine, may ask of this process.
 //!
-//! Translates between the API's types and the ensemble's, and checks who calls: over the network only the operator
-//! of this ensemble, by its certificate; on the unix socket whoever may open it. Decides nothing else.
+//! Translates between the API's types and the ensemble's, and checks who calls: over the network by the certificate
+//! (see [`callers`]), on the unix socket whoever may open it. Decides nothing else.
+
+mod archives;
+mod callers;
 
 use std::path::PathBuf;
 
 use anyhow::Context;
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::transport::Server;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 use zke_admin::incoming::tls_incoming;
 use zke_admin::tls::PeerInfo;
 use zke_admin::v1::admin_server::{Admin, AdminServer};
@@ -16,6 +19,8 @@ use zke_admin::v1::{self as api};
 use zke_consensus::{AdminError, Ensemble, MemberStatus, PeerNode, Role, Serving};
 use zke_storage::DiskState;
 use zke_tree::{EnsembleId, LogIndex, MemberId, Term};
+
+use callers::Method;
 
 use crate::config::Listen;
 use crate::listener;
@@ -33,7 +38,8 @@ pub(crate) enum Disk {
 pub(crate) async fn serve(disk: Disk, members: Membership, data_dir: PathBuf) -> anyhow::Result<()> {
     let Some(managed) = members.managed() else {
         let socket = start::admin_socket(&data_dir).context("cannot listen on the admin socket")?;
-        let service = AdminServer::new(Service { disk, config_hash: String::new(), operator_uri: None });
+        let service =
+            AdminServer::new(Service { disk, config_hash: String::new(), uri_prefix: None, data_dir });
         let server = Server::builder().add_service(service);
         return server
             .serve_with_incoming(UnixListenerStream::new(socket))
@@ -44,7 +50,8 @@ pub(crate) async fn serve(disk: Disk, members: Membership, data_dir: PathBuf) ->
     let service = AdminServer::new(Service {
         disk,
         config_hash: managed.config_hash.clone(),
-        operator_uri: Some(format!("{}operator", credentials.uri_prefix)),
+        uri_prefix: Some(credentials.uri_prefix.clone()),
+        data_dir,
     });
     let listen = Listen { host: None, port: managed.admin_port };
     let socket = listener::bind(&listen)
@@ -58,23 +65,25 @@ pub(crate) async fn serve(disk: Disk, members: Membership, data_dir: PathBuf) ->
 struct Service {
     disk: Disk,
     config_hash: String,
-    /// The only caller that is let in; `None` on the unix socket.
-    operator_uri: Option<String>,
+    /// Of the identities that may call; `None` on the unix socket.
+    uri_prefix: Option<String>,
+    data_dir: PathBuf,
 }
 
 impl Service {
-    fn allow<T>(&self, request: &Request<T>) -> Result<(), Status> {
-        let Some(operator) = &self.operator_uri else { return Ok(()) };
-        let caller = request.extensions().get::<PeerInfo>().and_then(|info| info.uri.as_ref());
-        if caller == Some(operator) {
+    fn allow<T>(&self, request: &Request<T>, method: Method) -> Result<(), Status> {
+        let Some(prefix) = &self.uri_prefix else { return Ok(()) };
+        let caller = request.extensions().get::<PeerInfo>().and_then(|info| info.uri.as_deref());
+        if callers::may_call(prefix, caller, method) {
             return Ok(());
         }
-        Err(Status::permission_denied(format!("only {operator} may call the admin API of this member")))
+        let caller = caller.unwrap_or("a caller without an identity");
+        Err(Status::permission_denied(format!("{caller} may not call {method:?} of a member of {prefix}")))
     }
 
     /// The ensemble, for a caller who is allowed.
-    fn ensemble<T>(&self, request: &Request<T>) -> Result<&Ensemble, Status> {
-        self.allow(request)?;
+    fn ensemble<T>(&self, request: &Request<T>, method: Method) -> Result<&Ensemble, Status> {
+        self.allow(request, method)?;
         match &self.disk {
             Disk::Open(ensemble) => Ok(ensemble),
             Disk::Corrupt(detail) => {
@@ -173,7 +182,7 @@ impl Admin for Service {
         &self,
         request: Request<api::StatusRequest>,
     ) -> Result<Response<api::StatusResponse>, Status> {
-        self.allow(&request)?;
+        self.allow(&request, Method::Status)?;
         let status = match &self.disk {
             Disk::Open(ensemble) => self.status(ensemble),
             Disk::Corrupt(detail) => api::StatusResponse {
@@ -192,7 +201,7 @@ impl Admin for Service {
         &self,
         request: Request<api::LeaderStatusRequest>,
     ) -> Result<Response<api::LeaderStatusResponse>, Status> {
-        let ensemble = self.ensemble(&request)?;
+        let ensemble = self.ensemble(&request, Method::LeaderStatus)?;
         let progress = ensemble.progress().await.map_err(refused)?;
         let progress = progress.into_iter().map(|(id, progress)| api::Progress {
             member_id: id.0,
@@ -207,7 +216,7 @@ impl Admin for Service {
         &self,
         request: Request<api::BootstrapRequest>,
     ) -> Result<Response<api::BootstrapResponse>, Status> {
-        let ensemble = self.ensemble(&request)?;
+        let ensemble = self.ensemble(&request, Method::Bootstrap)?;
         let asked = request.get_ref();
         let own_pod = ensemble.status().pod;
         if asked.pod != own_pod {
@@ -220,7 +229,7 @@ impl Admin for Service {
     }
 
     async fn join(&self, request: Request<api::JoinRequest>) -> Result<Response<api::JoinResponse>, Status> {
-        let ensemble = self.ensemble(&request)?;
+        let ensemble = self.ensemble(&request, Method::Join)?;
         let asked = request.get_ref();
         let id = ensemble_id(&asked.ensemble_id)?;
         ensemble.join(id, MemberId(asked.expect_member_id)).map_err(refused)?;
@@ -231,7 +240,7 @@ impl Admin for Service {
         &self,
         request: Request<api::TakeControlRequest>,
     ) -> Result<Response<api::TakeControlResponse>, Status> {
-        let ensemble = self.ensemble(&request)?;
+        let ensemble = self.ensemble(&request, Method::TakeControl)?;
         let control_epoch = ensemble.take_control().await.map_err(refused)?;
         tracing::info!(holder = ?request.get_ref().holder, control_epoch, "an operator took control");
         Ok(Response::new(api::TakeControlResponse { control_epoch }))
@@ -241,7 +250,7 @@ impl Admin for Service {
         &self,
         request: Request<api::AddLearnerRequest>,
     ) -> Result<Response<api::MembershipResponse>, Status> {
-        let ensemble = self.ensemble(&request)?;
+        let ensemble = self.ensemble(&request, Method::AddLearner)?;
         let asked = request.get_ref();
         let learner = asked.member.as_ref().ok_or_else(|| Status::invalid_argument("no member is named"))?;
         let node = PeerNode { pod: learner.pod.clone(), address: learner.peer_address.clone() };
@@ -256,7 +265,7 @@ impl Admin for Service {
         &self,
         request: Request<api::ChangeVotersRequest>,
     ) -> Result<Response<api::MembershipResponse>, Status> {
-        let ensemble = self.ensemble(&request)?;
+        let ensemble = self.ensemble(&request, Method::ChangeVoters)?;
         let asked = request.get_ref();
         let ids = |ids: &[u64]| ids.iter().copied().map(MemberId).collect();
         let (voters, retire) = (ids(&asked.voter_member_ids), ids(&asked.retire_member_ids));
@@ -270,7 +279,7 @@ impl Admin for Service {
         &self,
         request: Request<api::TransferLeadershipRequest>,
     ) -> Result<Response<api::TransferLeadershipResponse>, Status> {
-        let ensemble = self.ensemble(&request)?;
+        let ensemble = self.ensemble(&request, Method::TransferLeadership)?;
         let asked = request.get_ref();
         let to = (asked.to_member_id != 0).then_some(MemberId(asked.to_member_id));
         let moved = ensemble.transfer_leadership(asked.control_epoch, Term(asked.expect_term), to).await;
@@ -282,9 +291,28 @@ impl Admin for Service {
         &self,
         request: Request<api::SetServingRequest>,
     ) -> Result<Response<api::SetServingResponse>, Status> {
-        let ensemble = self.ensemble(&request)?;
+        let ensemble = self.ensemble(&request, Method::SetServing)?;
         let asked = request.get_ref();
         ensemble.set_serving(asked.control_epoch, asked.serving).await.map_err(refused)?;
         Ok(Response::new(api::SetServingResponse {}))
+    }
+
+    type SnapshotStream = archives::Snapshot;
+
+    async fn snapshot(
+        &self,
+        request: Request<api::SnapshotRequest>,
+    ) -> Result<Response<Self::SnapshotStream>, Status> {
+        let ensemble = self.ensemble(&request, Method::Snapshot)?;
+        archives::snapshot(ensemble, &self.data_dir).await.map(Response::new)
+    }
+
+    async fn restore(
+        &self,
+        request: Request<Streaming<api::RestoreChunk>>,
+    ) -> Result<Response<api::RestoreResponse>, Status> {
+        let ensemble = self.ensemble(&request, Method::Restore)?;
+        archives::restore(ensemble, request.into_inner()).await?;
+        Ok(Response::new(api::RestoreResponse {}))
     }
 }

@@ -109,6 +109,19 @@ impl Admin for EchoIdentity {
         Err(Status::permission_denied("not part of this test"))
     }
 
+    type SnapshotStream = tokio_stream::Empty<Result<SnapshotChunk, Status>>;
+
+    async fn snapshot(&self, _: Request<SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
+        Err(Status::permission_denied("not part of this test"))
+    }
+
+    async fn restore(
+        &self,
+        _: Request<tonic::Streaming<RestoreChunk>>,
+    ) -> Result<Response<RestoreResponse>, Status> {
+        Err(Status::permission_denied("not part of this test"))
+    }
+
     async fn set_serving(
         &self,
         _: Request<SetServingRequest>,
