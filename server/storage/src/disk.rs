@@ -81,7 +81,7 @@ pub(crate) fn read_exact_at(file: &impl DiskFile, offset: u64, buf: &mut [u8]) -
 pub(crate) const UNFINISHED: &str = ".tmp";
 
 /// Writes `name` anew, so that a crash leaves the old content or the new one, and the new one once this returns `Ok`.
-pub(crate) fn replace_file(disk: &impl Disk, name: &str, content: &[u8]) -> Result<(), StorageError> {
+pub fn replace_file(disk: &impl Disk, name: &str, content: &[u8]) -> Result<(), StorageError> {
     let unfinished = format!("{name}{UNFINISHED}");
     let failed = |attempt| move |source| StorageError::io(attempt, name, source);
     match disk.remove(&unfinished) {

@@ -22,7 +22,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 pub use address::{Address, Host, Listen};
-pub use arguments::Arguments;
+pub use arguments::{Arguments, CommandLine};
 pub use managed::{Managed, PeerTls};
 pub use server::{Role, Server, ServerId};
 pub use settings::Origin;

@@ -9,6 +9,7 @@
 mod admin;
 pub mod barriers;
 pub mod clients;
+pub mod commands;
 pub mod config;
 pub mod connection;
 pub mod fifo;

@@ -29,7 +29,9 @@ const RAFT_THREADS: usize = 2;
 /// Name of the threads that serve clients.
 const CLIENTS: &str = "clients";
 /// As ZooKeeper preallocates.
-const LOG_SEGMENT_BYTES: u64 = 64 << 20;
+pub(crate) const LOG_SEGMENT_BYTES: u64 = 64 << 20;
+/// What a server that is alone calls itself.
+pub(crate) const ALONE_POD: &str = "server";
 /// The admin API where there is no operator: whoever may read the data directory may use it.
 const ADMIN_SOCKET: &str = "admin.sock";
 /// Leadership moves within a few milliseconds, or not at all; the process is asked to end meanwhile.
@@ -42,7 +44,7 @@ const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(1);
 pub enum Ended {
     /// It was asked to.
     Stopped,
-    /// It has to start anew, on a disk that is another member then.
+    /// It has to start anew, on a disk that is another member then, or a member for the first time.
     Restart,
 }
 
@@ -262,7 +264,7 @@ impl Membership {
 
     fn own_pod(&self) -> String {
         match self {
-            Membership::Alone => "server".to_owned(),
+            Membership::Alone => ALONE_POD.to_owned(),
             Membership::Servers { my_id, .. } => pod_of(*my_id),
             Membership::Managed(managed) => managed.pod.clone(),
         }

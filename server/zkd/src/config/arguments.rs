@@ -2,11 +2,24 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Args, Parser};
+
+use crate::commands::Command;
 
 /// A coordination service that speaks Apache ZooKeeper's client protocol.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "zkd", version)]
+#[command(name = "zkd", version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct CommandLine {
+    /// How to serve, unless there is a command.
+    #[command(flatten)]
+    pub serve: Arguments,
+
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What a server is told.
+#[derive(Debug, Clone, Args)]
 pub struct Arguments {
     /// Configuration file in the format of ZooKeeper's zoo.cfg
     #[arg(long, value_name = "FILE")]
@@ -40,7 +53,34 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Arguments, clap::Error> {
-        Arguments::try_parse_from(line.split(' '))
+        CommandLine::try_parse_from(line.split(' ')).map(|line| line.serve)
+    }
+
+    #[test]
+    fn a_command_needs_nothing_of_a_server() {
+        let verify = CommandLine::try_parse_from(["zkd", "verify", "a.zks"]).expect("valid");
+        assert!(matches!(verify.command, Some(Command::Verify(_))));
+        let served = CommandLine::try_parse_from(["zkd", "--data-dir", "d"]).expect("valid");
+        assert!(served.command.is_none());
+        CommandLine::try_parse_from(["zkd", "--data-dir", "d", "verify", "a.zks"]).expect_err("both");
+    }
+
+    #[test]
+    fn a_restoration_is_of_a_member_or_of_a_directory() {
+        let id = "0".repeat(32);
+        let member = format!(
+            "zkd restore a.zks --member m --address a:1 --tls-dir t --ensemble-id {id} --member-id {} \
+             --pod p-0 --peer-address p:2 --epoch-above 7",
+            &id[..16]
+        );
+        parse(&member).expect("a member");
+        parse("zkd restore a.zks --data-dir d").expect("a directory");
+        parse(&format!("{member} --data-dir d")).expect_err("both");
+        parse("zkd restore a.zks").expect_err("neither");
+        parse("zkd backup --member m --name n --to d").expect_err("a member without its address");
+        parse("zkd backup --socket s --name n --to d").expect("a socket");
+        parse("zkd prune --dir d --report r a/b.zks a/c.zks").expect("two");
+        parse("zkd prune --dir d").expect_err("none");
     }
 
     #[test]

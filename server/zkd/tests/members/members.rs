@@ -81,6 +81,12 @@ impl Members {
         self.clients[member]
     }
 
+    /// The socket of a member's admin API.
+    #[allow(dead_code, reason = "for the tests of archives")]
+    pub fn socket(&self, member: usize) -> PathBuf {
+        self.dir.path().join(member.to_string()).join("admin.sock")
+    }
+
     pub fn start_again(&mut self, member: usize) {
         let log = fs::File::options().append(true).create(true).open(self.path(member, "log")).unwrap();
         let process = self

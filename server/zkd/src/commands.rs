@@ -1,0 +1,67 @@
+//! The commands that end by themselves: take an archive, look at one, begin an ensemble with one, remove old ones.
+//!
+//! Each says one sentence on stderr and, for a Job, writes one JSON object to the file that `--report` names; the exit
+//! code is 0 or 1. Run twice, each does no harm.
+
+mod backup;
+mod file;
+mod folder;
+mod member;
+mod prune;
+mod report;
+mod restore;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+pub use file::{Verified, verify};
+pub use folder::Folder;
+pub use report::{Artifact, Failure, Reason, Report};
+
+/// What `zkd` does besides serving.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Write the data of an ensemble to an archive
+    Backup(backup::Backup),
+    /// Read an archive from end to end
+    Verify(Verify),
+    /// Begin a new ensemble with the data of an archive
+    Restore(restore::Restore),
+    /// Remove archives
+    Prune(prune::Prune),
+}
+
+/// Where the outcome is written to, besides stderr.
+#[derive(Debug, Clone, Args)]
+pub struct ReportTo {
+    /// Write the outcome to this file, as one JSON object of at most 4000 bytes
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Verify {
+    file: PathBuf,
+    /// The checksum that the file has to have
+    #[arg(long, value_name = "HEX")]
+    sha256: Option<String>,
+    #[command(flatten)]
+    report: ReportTo,
+}
+
+/// Does what was asked and tells of it.
+pub fn run(command: Command) -> ExitCode {
+    let (report_to, outcome) = match command {
+        Command::Backup(backup) => (backup.report.clone(), backup.run()),
+        Command::Verify(asked) => {
+            (asked.report.clone(), verify(&asked.file, asked.sha256.as_deref()).map(Verified::into_report))
+        }
+        Command::Restore(restore) => (restore.report.clone(), restore.run()),
+        Command::Prune(prune) => (prune.report.clone(), prune.run()),
+    };
+    let report = outcome.unwrap_or_else(|failure| Report::from(*failure));
+    let written = report.tell(report_to.report.as_deref());
+    if written && report.reason == Reason::Succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
