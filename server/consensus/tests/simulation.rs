@@ -2,6 +2,7 @@
 //!
 //! The members are the real ones: the same log, Raft, links, leases and state as in production, each driven inline.
 
+#[allow(dead_code, reason = "shared with the simulations of archives")]
 mod sim;
 
 use std::collections::BTreeSet;

@@ -76,8 +76,8 @@ impl Restore {
     pub(super) fn run(&self) -> Outcome<Report> {
         let verified = verify(&self.file, self.sha256.as_deref())?;
         let message = match &self.data_dir {
-            Some(data_dir) => self.into_directory(data_dir),
-            None => self.into_member(),
+            Some(data_dir) => self.restore_directory(data_dir),
+            None => self.restore_member(),
         };
         let with_artifact = |mut failure: Box<Failure>| {
             failure.artifact.get_or_insert_with(|| verified.artifact());
@@ -87,7 +87,7 @@ impl Restore {
         Ok(Report { reason: Reason::Succeeded, message, artifact: Some(Verified::artifact(&verified)) })
     }
 
-    fn into_member(&self) -> Outcome<String> {
+    fn restore_member(&self) -> Outcome<String> {
         let (Some(ensemble), Some(member), Some(pod), Some(peer_address)) =
             (self.ensemble_id, self.member_id, self.pod.clone(), self.peer_address.clone())
         else {
@@ -158,7 +158,7 @@ impl Restore {
         }
     }
 
-    fn into_directory(&self, data_dir: &Path) -> Outcome<String> {
+    fn restore_directory(&self, data_dir: &Path) -> Outcome<String> {
         expect_empty(data_dir)?;
         let disk = RealDisk::open(data_dir).map_err(|error| storage(&error))?;
         let ensemble = EnsembleId(rand::random::<u128>().max(1).to_be_bytes());

@@ -24,7 +24,7 @@ use tempfile::TempDir;
 use zke_wire::{Acl, ConnectRequest, ErrorCode, Id, OpCode, Request, Response, SessionId, Stat, Zxid, perms};
 
 use members::Members;
-use program::{Server, text, zkd};
+use program::{Server, text, turn, zkd};
 use raw::Raw;
 
 /// Epoch and term are raised by this much.
@@ -110,6 +110,7 @@ fn zxid_of(artifact: &Value) -> Zxid {
 
 #[test]
 fn an_archive_taken_under_load_is_the_tree_at_its_zxid() {
+    let _turn = turn();
     let members = Members::start();
     let follower = (members.leader() + 1) % 3;
     let holder = fill(members.client(follower));
@@ -193,6 +194,7 @@ fn an_archive_taken_under_load_is_the_tree_at_its_zxid() {
 
 #[test]
 fn what_is_no_good_archive_is_refused_with_the_reason() {
+    let _turn = turn();
     let temp = TempDir::new().unwrap();
     let server = Server::start(&temp.path().join("data"));
     drop(fill(server.clients()));
@@ -238,6 +240,7 @@ fn what_is_no_good_archive_is_refused_with_the_reason() {
 /// The one who asks goes away in the middle; the member serves on, and the next one gets its turn.
 #[test]
 fn a_caller_who_goes_away_harms_nothing() {
+    let _turn = turn();
     let temp = TempDir::new().unwrap();
     let server = Server::start(&temp.path().join("data"));
     let (mut client, _) = Raw::connect(server.clients());

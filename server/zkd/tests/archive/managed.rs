@@ -13,7 +13,7 @@ use zke_admin::tls::{ClientIdentity, connect};
 use zke_admin::v1::admin_client::AdminClient;
 use zke_admin::v1::{DiskState, SetServingRequest, StatusRequest, StatusResponse, TakeControlRequest};
 
-use crate::program::{Ended, Server, free_ports, text, zkd};
+use crate::program::{Ended, Server, free_ports, text, turn, zkd};
 use crate::raw::{self, Raw};
 
 const MEMBER: &str = "zkensemble://apps/prod/prod-0";
@@ -86,6 +86,7 @@ impl Operator {
 
 #[test]
 fn a_job_fills_a_blank_disk_and_each_identity_does_its_own() {
+    let _turn = turn();
     let temp = TempDir::new().unwrap();
     let archives = temp.path().join("archives");
     let source = Server::start(&temp.path().join("source"));

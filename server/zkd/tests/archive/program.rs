@@ -4,13 +4,22 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{panicking, sleep};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::raw::Raw;
+
+/// Processes of a debug build would starve each other, and with them the leases of those that are an ensemble.
+static ONE_TEST_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// To be held for as long as a test runs.
+pub fn turn() -> MutexGuard<'static, ()> {
+    ONE_TEST_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -178,15 +187,11 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if thread_panics() {
+        if panicking() {
             eprintln!("the server:\n{}", self.log());
         }
         self.kill();
     }
-}
-
-fn thread_panics() -> bool {
-    std::thread::panicking()
 }
 
 /// Ports that are free now. Held together, so that they differ.
