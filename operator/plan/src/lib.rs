@@ -18,17 +18,22 @@
 //! - observe *after* reading the latched operation, and read claims live, not from a cache;
 //! - write the latched operation, guarded by resourceVersion, *before* acting on a step, and act at most once for it;
 //! - act with each step's expectation as a precondition (uid, resourceVersion, member id, config index, term).
+//!
+//! Backups have decisions of their own, as pure as these: [`schedule`].
 
 mod budget;
 mod converge;
+mod cron;
 mod decide;
 mod ids;
 mod observed;
 mod operation;
 mod reason;
 mod update;
+pub mod schedule;
 
 pub use budget::min_available;
+pub use cron::{Cron, InvalidCron, time_zone};
 pub use decide::plan;
 pub use ids::{EnsembleId, InvalidId, MemberId, Revision};
 pub use observed::{
