@@ -19,7 +19,7 @@
 //! - write the latched operation, guarded by resourceVersion, *before* acting on a step, and act at most once for it;
 //! - act with each step's expectation as a precondition (uid, resourceVersion, member id, config index, term).
 //!
-//! Backups have decisions of their own, as pure as these: [`schedule`].
+//! Backups have decisions of their own, as pure as these: [`retention`] and [`schedule`].
 
 mod budget;
 mod converge;
@@ -30,6 +30,7 @@ mod observed;
 mod operation;
 mod reason;
 mod update;
+pub mod retention;
 pub mod schedule;
 
 pub use budget::min_available;
