@@ -19,8 +19,9 @@
 //! - write the latched operation, guarded by resourceVersion, *before* acting on a step, and act at most once for it;
 //! - act with each step's expectation as a precondition (uid, resourceVersion, member id, config index, term).
 //!
-//! Backups have decisions of their own, as pure as these: [`retention`] and [`schedule`].
+//! Backups have decisions of their own, as pure as these: [`backup`], [`removal`], [`retention`] and [`schedule`].
 
+pub mod backup;
 mod budget;
 mod converge;
 mod cron;
@@ -30,6 +31,7 @@ mod observed;
 mod operation;
 mod reason;
 mod update;
+pub mod removal;
 pub mod retention;
 pub mod schedule;
 
