@@ -1,6 +1,6 @@
-//! The conditions of a ZkEnsemble, in the form that kstatus, Flux, Argo CD and `kubectl wait` understand.
+//! The conditions of our kinds, in the form that kstatus, Flux, Argo CD and `kubectl wait` understand.
 //!
-//! `Reconciling`, `Stalled` and `Degraded` are there only while true; the others are always there.
+//! `Reconciling`, `Stalled`, `Degraded` and `Failing` are there only while true; the others are always there.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -18,6 +18,9 @@ pub const DEGRADED: &str = "Degraded";
 pub const INITIALIZED: &str = "Initialized";
 /// Membership could be changed now; when false the reason names what is in the way.
 pub const CHANGE_ALLOWED: &str = "ChangeAllowed";
+
+/// Of a schedule: its last backup failed, or a slot was missed, and no good backup has come since.
+pub const FAILING: &str = "Failing";
 
 /// Sets or replaces the condition of this type; its transition time moves only when its status does.
 pub fn set(conditions: &mut Vec<Condition>, mut condition: Condition) {

@@ -3,11 +3,14 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
-use crate::ZkEnsemble;
+use crate::{ZkBackup, ZkBackupSchedule, ZkEnsemble};
 
 /// Every kind that the operator serves.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    vec![ZkEnsemble::crd()].into_iter().map(without_empty_names).collect()
+    vec![ZkEnsemble::crd(), ZkBackup::crd(), ZkBackupSchedule::crd()]
+        .into_iter()
+        .map(without_empty_names)
+        .collect()
 }
 
 /// The files of `crds/`: name and content.

@@ -5,15 +5,21 @@
 //! a condition. Defaults that will never change are in the schema; the rest is resolved by the operator in memory.
 //! Nothing here decides or talks to anyone.
 
+mod backup;
 pub mod condition;
 mod crd;
 mod duration;
 mod ensemble;
 mod quantity;
+mod schedule;
 mod server;
 mod status;
 mod storage;
 
+pub use backup::{
+    Artifact, BackupPhase, BackupSource, ClaimDestination, DeletionPolicy, Destination, EnsembleRef,
+    ZkBackup, ZkBackupSpec, ZkBackupStatus,
+};
 pub use crd::{crds, render};
 pub use duration::Duration;
 pub use ensemble::{
@@ -21,6 +27,10 @@ pub use ensemble::{
     Scheduling, Services, Spread, UpdatePolicy, ZkEnsemble, ZkEnsembleSpec,
 };
 pub use quantity::Quantity;
+pub use schedule::{
+    ActiveBackup, BackupRetention, BackupTemplate, ZkBackupSchedule, ZkBackupScheduleSpec,
+    ZkBackupScheduleStatus,
+};
 pub use server::{FourLetterWord, Limits, LogFormat, LogLevel, Logging, Server, Session};
 pub use status::{
     Endpoints, Expectation, MemberRole, MemberState, MemberStatus, OperationStatus, RejectedTemplate,
@@ -45,3 +55,9 @@ pub const TEMPLATE_ANNOTATION: &str = "zkensemble.dev/template";
 
 /// On a claim: `true` once the ensemble accepted clients, so that an empty disk behind it means lost data.
 pub const INITIALIZED_ANNOTATION: &str = "zkensemble.dev/initialized";
+
+/// On a ZkBackup that a schedule has made: the schedule's name.
+pub const SCHEDULE_LABEL: &str = "zkensemble.dev/schedule";
+
+/// On a ZkBackup that takes its file along when it goes.
+pub const ARTIFACT_FINALIZER: &str = "zkensemble.dev/artifact";
