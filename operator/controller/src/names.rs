@@ -68,6 +68,10 @@ impl Names {
         format!("{}-operator-tls", self.name)
     }
 
+    pub fn backup_tls_secret(&self) -> String {
+        format!("{}-backup-tls", self.name)
+    }
+
     pub fn pod(&self, ordinal: u32) -> String {
         format!("{}-{ordinal}", self.name)
     }
@@ -118,6 +122,11 @@ impl Names {
     /// The identity in the operator's certificate.
     pub fn operator_uri(&self) -> String {
         self.uri("operator")
+    }
+
+    /// The identity in the certificate of backup Jobs, which may ask for a snapshot and a status and nothing else.
+    pub fn backup_uri(&self) -> String {
+        self.uri("backup")
     }
 
     /// What selects the pods. Immutable in a StatefulSet.

@@ -60,9 +60,7 @@ pub async fn ensure(
     }
 
     let known = read(names.operator_tls_secret()).await?;
-    let mut own = known.clone().unwrap_or_default();
-    own.insert("ca.crt".to_owned(), bytes(&ca.certificate));
-    renew(&mut own, &ca, "tls", &names.operator_uri(), &[], now)?;
+    let own = client_leaf(known.as_ref(), &ca, &names.operator_uri(), now)?;
     let identity = ClientIdentity::load(
         ca.certificate.as_bytes(),
         text(&own, "tls.crt", &names.operator_tls_secret())?.as_bytes(),
@@ -70,6 +68,12 @@ pub async fn ensure(
     )?;
     if known.as_ref() != Some(&own) {
         apply(client, &secret(ensemble, names.operator_tls_secret(), own)).await?;
+    }
+
+    let known = read(names.backup_tls_secret()).await?;
+    let backup = client_leaf(known.as_ref(), &ca, &names.backup_uri(), now)?;
+    if known.as_ref() != Some(&backup) {
+        apply(client, &secret(ensemble, names.backup_tls_secret(), backup)).await?;
     }
     Ok(identity)
 }
@@ -84,6 +88,14 @@ async fn create_ca(secrets: &Api<Secret>, ensemble: &Ensemble, now: Timestamp) -
         .await
         .map_err(Error::kubernetes("creating the internal CA"))?;
     Ok(ca)
+}
+
+/// A certificate for somebody who only calls members.
+fn client_leaf(known: Option<&Data>, ca: &Pair, uri: &str, now: Timestamp) -> Result<Data, Error> {
+    let mut data = known.cloned().unwrap_or_default();
+    data.insert("ca.crt".to_owned(), bytes(&ca.certificate));
+    renew(&mut data, ca, "tls", uri, &[], now)?;
+    Ok(data)
 }
 
 fn renew(
