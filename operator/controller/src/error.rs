@@ -10,7 +10,7 @@ pub enum Error {
         #[source]
         source: Box<kube::Error>,
     },
-    #[error("the ensemble cannot be read: fix the manifest and apply it again")]
+    #[error("the object cannot be read: fix the manifest and apply it again")]
     Invalid(#[source] Box<kube::core::error_boundary::InvalidObject>),
     #[error("{object} still belongs to a deleted ensemble of this name; waiting until it is gone")]
     Predecessor { object: String },

@@ -2,17 +2,20 @@
 
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Resource, ResourceExt};
-use zke_api::{ZkEnsemble, ZkEnsembleStatus, condition};
+use zke_api::{ZkEnsembleStatus, condition};
 use zke_plan::Step;
 
 use crate::error::Error;
 
 /// Tells people what happened to `object`. Best effort: an event that cannot be written is only logged.
-pub async fn publish(recorder: &Recorder, object: &ZkEnsemble, events: Vec<Event>) {
+pub async fn publish<K>(recorder: &Recorder, object: &K, events: Vec<Event>)
+where
+    K: Resource<DynamicType = ()>,
+{
     let reference = object.object_ref(&());
     for event in events {
         if let Err(error) = recorder.publish(&event, &reference).await {
-            tracing::debug!(ensemble = object.name_any(), %error, "an event could not be written");
+            tracing::debug!(object = object.name_any(), %error, "an event could not be written");
         }
     }
 }
@@ -68,7 +71,7 @@ pub fn of_error(error: &Error) -> Event {
     event(EventType::Warning, error.reason(), error.chain())
 }
 
-fn event(type_: EventType, reason: &str, note: String) -> Event {
+pub fn event(type_: EventType, reason: &str, note: String) -> Event {
     // The API server takes 1 kB.
     let note = note.chars().take(1000).collect();
     Event {

@@ -1,5 +1,6 @@
 //! What the operator counts.
 
+use prometheus::core::Collector;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
@@ -15,6 +16,10 @@ pub struct Metrics {
     /// By step and result.
     pub steps: IntCounterVec,
     pub reconcile_seconds: Histogram,
+    /// By namespace, ensemble and result (`succeeded`, `failed`).
+    pub backups: IntCounterVec,
+    /// From the start of a backup's Job to its result.
+    pub backup_seconds: Histogram,
     /// 1 while this process holds the Lease.
     pub leader: IntGauge,
 }
@@ -42,6 +47,17 @@ impl Metrics {
                 "zke_operator_reconcile_duration_seconds",
                 "Time that one reconciliation took",
             ))?,
+            backups: IntCounterVec::new(
+                Opts::new("zke_operator_backups_total", "Backups that ended, by result"),
+                &["namespace", "ensemble", "result"],
+            )?,
+            backup_seconds: Histogram::with_opts(
+                HistogramOpts::new(
+                    "zke_operator_backup_duration_seconds",
+                    "Time from the start of a backup's Job to its result",
+                )
+                .buckets(vec![1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0]),
+            )?,
             leader: IntGauge::new("zke_operator_leader", "1 while this process holds the lease and acts")?,
         };
         let registry = &metrics.registry;
@@ -50,8 +66,18 @@ impl Metrics {
         registry.register(Box::new(metrics.operations.clone()))?;
         registry.register(Box::new(metrics.steps.clone()))?;
         registry.register(Box::new(metrics.reconcile_seconds.clone()))?;
+        registry.register(Box::new(metrics.backups.clone()))?;
+        registry.register(Box::new(metrics.backup_seconds.clone()))?;
         registry.register(Box::new(metrics.leader.clone()))?;
         Ok(metrics)
+    }
+
+    /// Adds what is known only once the watches are there.
+    ///
+    /// # Errors
+    /// When another metric has its name.
+    pub fn register(&self, collector: impl Collector + 'static) -> Result<(), prometheus::Error> {
+        self.registry.register(Box::new(collector))
     }
 
     /// In Prometheus' text format.

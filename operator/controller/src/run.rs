@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
 use futures::StreamExt;
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -25,9 +25,10 @@ use crate::lease::Candidate;
 use crate::metrics::Metrics;
 use crate::names::{FIELD_MANAGER, MANAGED_BY_LABEL};
 use crate::reconcile::{Context, after_error, reconcile};
+use crate::backup;
 
 /// Ensembles looked at side by side; each look waits mostly for its members.
-const CONCURRENCY: u16 = 8;
+pub const CONCURRENCY: u16 = 8;
 
 type Guarded = DeserializeGuard<ZkEnsemble>;
 
@@ -86,15 +87,17 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 async fn watch(client: Client, namespaces: &[String], context: Arc<Context>) {
-    let controllers: Vec<_> = match namespaces {
-        [] => vec![controller(&client, None)],
-        namespaces => namespaces.iter().map(|namespace| controller(&client, Some(namespace))).collect(),
+    let namespaces: Vec<Option<&str>> = match namespaces {
+        [] => vec![None],
+        namespaces => namespaces.iter().map(|namespace| Some(namespace.as_str())).collect(),
     };
-    let runs = controllers.into_iter().map(|controller| {
+    let controllers = namespaces.iter().map(|namespace| controller(&client, *namespace));
+    let runs = controllers.map(|controller| {
         // Failures are logged where they happen.
         controller.run(reconcile, after_error, context.clone()).for_each(async |_| {})
     });
-    join_all(runs).await;
+    let backups = backup::watch(&namespaces, &context);
+    join(join_all(runs), backups).await;
 }
 
 /// Everything that belongs to an ensemble wakes it up. Nothing is decided from what the watches carry.
@@ -110,7 +113,7 @@ fn controller(client: &Client, namespace: Option<&str>) -> Controller<Guarded> {
         .watches(api::<PersistentVolumeClaim>(client, namespace), ours, ensemble_of)
 }
 
-fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+pub fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
 {

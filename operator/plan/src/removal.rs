@@ -5,8 +5,8 @@
 
 use jiff::Timestamp;
 
-/// Longer than a removal and a few failed attempts at mounting the volume take.
-const REMOVAL_LIMIT_S: i64 = 15 * 60;
+/// Longer than a removal takes that first waits until another node lets go of the volume.
+const REMOVAL_LIMIT_S: i64 = 30 * 60;
 
 /// What was seen of a backup whose archive is to go.
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +88,7 @@ impl LeftBehind {
         match self {
             Self::ClaimGone => "the claim is gone",
             Self::JobFailed => "the Job that should have removed it failed",
-            Self::TooLong => "it could not be removed within 15 minutes",
+            Self::TooLong => "it could not be removed within 30 minutes",
         }
     }
 }
