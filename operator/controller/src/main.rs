@@ -19,6 +19,7 @@ mod observe;
 mod pod_state;
 mod reconcile;
 mod run;
+mod schedule;
 mod secrets;
 mod status;
 mod template;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
 use futures::StreamExt;
-use futures::future::{join, join_all};
+use futures::future::{join_all, join3};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -25,7 +25,7 @@ use crate::lease::Candidate;
 use crate::metrics::Metrics;
 use crate::names::{FIELD_MANAGER, MANAGED_BY_LABEL};
 use crate::reconcile::{Context, after_error, reconcile};
-use crate::backup;
+use crate::{backup, schedule};
 
 /// Ensembles looked at side by side; each look waits mostly for its members.
 pub const CONCURRENCY: u16 = 8;
@@ -97,7 +97,8 @@ async fn watch(client: Client, namespaces: &[String], context: Arc<Context>) {
         controller.run(reconcile, after_error, context.clone()).for_each(async |_| {})
     });
     let backups = backup::watch(&namespaces, &context);
-    join(join_all(runs), backups).await;
+    let schedules = schedule::watch(&namespaces, &context);
+    join3(join_all(runs), backups, schedules).await;
 }
 
 /// Everything that belongs to an ensemble wakes it up. Nothing is decided from what the watches carry.
