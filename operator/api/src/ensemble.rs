@@ -7,7 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Quantity, Server, Storage, ZkEnsembleStatus};
+use crate::{Bootstrap, Quantity, Server, Storage, ZkEnsembleStatus};
 
 /// An ensemble of replicated servers that speak ZooKeeper's client protocol.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -23,6 +23,8 @@ use crate::{Quantity, Server, Storage, ZkEnsembleStatus};
     doc = "An ensemble of replicated servers that speak ZooKeeper's client protocol.",
     validation = Rule::new("size(self.metadata.name) <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
         .message("metadata.name becomes part of host names: use at most 40 lower-case letters, digits and '-', starting with a letter"),
+    validation = Rule::new("!has(self.spec.bootstrap) || (has(oldSelf.spec.bootstrap) && self.spec.bootstrap == oldSelf.spec.bootstrap) || !has(self.status) || !has(self.status.ensembleID)")
+        .message("bootstrap says how the ensemble began, and it has begun: to restore, create another ZkEnsemble"),
     scale(
         spec_replicas_path = ".spec.replicas",
         status_replicas_path = ".status.replicas",
@@ -49,7 +51,7 @@ pub struct ZkEnsembleSpec {
     ))]
     pub replicas: u32,
 
-    /// Version of the servers, for example 0.4.2. When absent: the operator's own version at the ensemble's creation.
+    /// Version of the servers, for example 0.4.2. When absent: the one that the ensemble has; at first, the operator's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     #[x_kube(validation = Rule::new("self.matches('^[0-9]+[.][0-9]+[.][0-9]+([-.][0-9A-Za-z.-]+)?$')")
@@ -91,6 +93,10 @@ pub struct ZkEnsembleSpec {
 
     #[serde(default)]
     pub update_policy: UpdatePolicy,
+
+    /// The data that a new ensemble begins with; empty when absent. Says nothing to one that has served clients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bootstrap: Option<Bootstrap>,
 
     /// How long one operation may take before it is reported as stalled. The operator never gives up.
     #[serde(default = "progress_deadline_seconds")]

@@ -6,6 +6,7 @@
 //! Nothing here decides or talks to anyone.
 
 mod backup;
+mod bootstrap;
 pub mod condition;
 mod crd;
 mod duration;
@@ -20,6 +21,7 @@ pub use backup::{
     Artifact, BackupPhase, BackupSource, ClaimDestination, DeletionPolicy, Destination, EnsembleRef,
     ZkBackup, ZkBackupSpec, ZkBackupStatus,
 };
+pub use bootstrap::{ArchiveOnClaim, Bootstrap, Restore};
 pub use crd::{crds, render};
 pub use duration::Duration;
 pub use ensemble::{

@@ -62,6 +62,10 @@ pub struct ZkEnsembleStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_version: Option<String>,
 
+    /// The target version when everything was last as the spec asks: the one in use while the spec names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled_version: Option<String>,
+
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoints: Option<Endpoints>,
 

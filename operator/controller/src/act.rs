@@ -45,6 +45,11 @@ impl Actor<'_> {
     /// When it was not done, or may not have been: the next look tells.
     pub async fn act(&mut self, step: &Step) -> Result<(), Error> {
         let result = match step {
+            Step::CheckArchive => self.look.restoration.check_archive(self.client, self.ensemble).await,
+            Step::Restore { ordinal, member_id, ensemble_id } => {
+                let restoration = &self.look.restoration;
+                restoration.restore(self.client, self.ensemble, *ordinal, *member_id, *ensemble_id).await
+            }
             Step::Begin(_) | Step::PutBack { .. } | Step::Finish { .. } => Ok(()),
             Step::RenewPod { ordinal, uid } => self.delete_pod(*ordinal, uid).await,
             Step::RemovePod { removal, by } => self.remove_pod(removal, *by).await,
@@ -69,10 +74,14 @@ impl Actor<'_> {
             Step::TransferLeadership { to, term } => self.transfer_leadership(*to, *term).await,
             Step::SetServing => self.set_serving().await,
         };
-        if let Err(Error::Refused { source, .. }) = &result
-            && source.code() == Code::FailedPrecondition
-        {
-            // It may be our epoch that is old; the next turn takes a new one.
+        let may_be_outdated = match &result {
+            // It may be our epoch that is old.
+            Err(Error::Refused { source, .. }) => source.code() == Code::FailedPrecondition,
+            // It may still arrive. A new epoch makes the leader refuse it then.
+            Err(Error::Silent { .. }) => true,
+            _ => false,
+        };
+        if may_be_outdated {
             *self.control_epoch = None;
         }
         result

@@ -7,7 +7,6 @@ mod job;
 mod last;
 mod leave;
 mod observe;
-mod outcome;
 mod request;
 mod status;
 #[cfg(test)]
@@ -34,6 +33,7 @@ use crate::backup::observe::Look;
 use crate::backup::request::Request;
 use crate::error::Error;
 use crate::events::publish;
+use crate::job::outcome;
 use crate::malformed;
 use crate::names::{FIELD_MANAGER, MANAGED_BY_LABEL};
 use crate::reconcile::Context;

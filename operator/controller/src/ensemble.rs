@@ -2,7 +2,9 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;
-use zke_api::{RESTARTED_AT_ANNOTATION, RetentionPolicy, ZkEnsemble, ZkEnsembleSpec, ZkEnsembleStatus};
+use zke_api::{
+    RESTARTED_AT_ANNOTATION, RetentionPolicy, ZkEnsemble, ZkEnsembleSpec, ZkEnsembleStatus, condition,
+};
 use zke_plan::{ClaimRetention, Desired};
 
 use crate::names::Names;
@@ -31,7 +33,7 @@ impl Ensemble {
         let version = spec
             .version
             .clone()
-            .or_else(|| status.target_version.clone())
+            .or_else(|| status.settled_version.clone().or_else(|| status.target_version.clone()))
             .unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned());
         let restarted_at = metadata.annotations.as_ref().and_then(|all| all.get(RESTARTED_AT_ANNOTATION));
         Self {
@@ -59,11 +61,17 @@ impl Ensemble {
         }
     }
 
+    /// It has accepted clients once.
+    pub fn is_initialized(&self) -> bool {
+        condition::is_true(&self.status.conditions, condition::INITIALIZED)
+    }
+
     pub fn desired(&self) -> Desired {
         Desired {
             replicas: self.spec.replicas,
             suspend: self.spec.suspend,
             budget: self.spec.pod_disruption_budget.enabled,
+            restore: self.spec.bootstrap.is_some(),
             when_scaled: match self.spec.storage.retention.when_scaled {
                 RetentionPolicy::Retain => ClaimRetention::Retain,
                 RetentionPolicy::Delete => ClaimRetention::Delete,

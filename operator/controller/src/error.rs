@@ -44,6 +44,8 @@ pub enum Error {
         "ControllerRevision {revision} holds no pod template: change the spec, so that another one is used"
     )]
     Revision { revision: String },
+    #[error("the archive that {ensemble} is to begin with was there a moment ago and is gone: looking again")]
+    ArchiveGone { ensemble: String },
     #[error("the lease was lost before {step} was done; the next holder goes on")]
     LeaseLost { step: &'static str },
 }
@@ -67,6 +69,7 @@ impl Error {
             Self::Silent { .. } => "MemberSilent",
             Self::Budget { .. } => "EvictionRefused",
             Self::Revision { .. } => "RevisionUnreadable",
+            Self::ArchiveGone { .. } => "ArchiveGone",
             Self::LeaseLost { .. } => "LeaseLost",
         }
     }
@@ -77,7 +80,10 @@ impl Error {
             Self::Kubernetes { source, .. } => {
                 matches!(source.as_ref(), kube::Error::Api(status) if status.is_conflict())
             }
-            Self::Predecessor { .. } | Self::Budget { .. } | Self::LeaseLost { .. } => true,
+            Self::Predecessor { .. }
+            | Self::Budget { .. }
+            | Self::ArchiveGone { .. }
+            | Self::LeaseLost { .. } => true,
             _ => false,
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use zke_api::NAME_LABEL;
+use zke_plan::MemberId;
 
 pub const FIELD_MANAGER: &str = "zke-operator";
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
@@ -70,6 +71,24 @@ impl Names {
 
     pub fn backup_tls_secret(&self) -> String {
         format!("{}-backup-tls", self.name)
+    }
+
+    pub fn restore_tls_secret(&self) -> String {
+        format!("{}-restore-tls", self.name)
+    }
+
+    /// The identity of the Job that restores an archive.
+    pub fn restore_uri(&self) -> String {
+        self.uri("restore")
+    }
+
+    pub fn check_archive_job(&self) -> String {
+        format!("{}-check-archive", self.name)
+    }
+
+    /// One for each disk that was chosen: a Job for another one must never be taken for it.
+    pub fn restore_job(&self, disk: MemberId) -> String {
+        format!("{}-restore-{disk}", self.name)
     }
 
     pub fn pod(&self, ordinal: u32) -> String {

@@ -14,13 +14,14 @@ use kube::api::ListParams;
 use kube::{Api, Client, Resource, ResourceExt};
 use zke_admin::tls::ClientIdentity;
 use zke_admin::v1::{self, LeaderStatusResponse, StatusResponse};
-use zke_api::{ENSEMBLE_ID_ANNOTATION, INITIALIZED_ANNOTATION, TEMPLATE_ANNOTATION, condition};
+use zke_api::{ENSEMBLE_ID_ANNOTATION, INITIALIZED_ANNOTATION, TEMPLATE_ANNOTATION};
 use zke_plan::{Budget, Claim, Disk, DiskState, EnsembleId, Leader, MemberId, Observed, Revision};
 
 use crate::admin::Member;
 use crate::ensemble::Ensemble;
 use crate::error::Error;
 use crate::pod_state;
+use crate::restore::Restoration;
 use crate::template::WantedTemplate;
 
 /// What was seen, as it came; [`Look::observed`] is what the plan is shown of it.
@@ -31,6 +32,7 @@ pub struct Look {
     pub claims: BTreeMap<u32, PersistentVolumeClaim>,
     pub members: BTreeMap<u32, Member>,
     pub answers: BTreeMap<u32, StatusResponse>,
+    pub restoration: Restoration,
     /// The ordinal of the leader, and its answer.
     pub leader: Option<(u32, LeaderStatusResponse)>,
 }
@@ -71,8 +73,12 @@ impl Look {
             .filter(|(_, pod)| set_uid.is_some() && controller_uid(pod) == set_uid)
             .collect();
         let claims = by_ordinal(claims.items, |claim| names.claim_ordinal(claim));
+        let seed = ensemble.status.operation.as_ref().and_then(|operation| operation.seed_member_id.as_ref());
+        let seed = seed.and_then(|seed| seed.parse().ok());
+        let restoration = Restoration::look(client, ensemble, seed).await?;
         let (members, answers) = ask_members(ensemble, identity, &pods).await;
-        let mut look = Self { stateful_set, budget, pods, claims, members, answers, leader: None };
+        let mut look =
+            Self { stateful_set, budget, pods, claims, members, answers, restoration, leader: None };
         look.ask_leader(ensemble).await;
         Ok(look)
     }
@@ -116,7 +122,7 @@ impl Look {
         let pods = self.pods.iter();
         Observed {
             ensemble_id: status.ensemble_id.as_ref().and_then(|id| id.parse().ok()),
-            initialized: condition::is_true(&status.conditions, condition::INITIALIZED),
+            initialized: ensemble.is_initialized(),
             replicas: status.replicas,
             config_index: status.config_index.unwrap_or(0),
             fresh_ensemble_id,
@@ -134,6 +140,8 @@ impl Look {
                 .collect(),
             update_revision: self.update_revision(template),
             put_back: template.rejection(status).is_some(),
+            archive_check: self.restoration.check,
+            restore: self.restoration.restore,
         }
     }
 

@@ -1,7 +1,7 @@
 //! What the kubelet says of a pod, as the plan and as people want to know it. Pure.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
 use kube::ResourceExt;
 use zke_plan::{PodState, Revision};
 
@@ -11,11 +11,14 @@ const REVISION_LABEL: &str = "controller-revision-hash";
 /// The pod, as the plan sees it.
 pub fn seen(pod: &Pod, min_ready_s: u32, deadline_s: u32, now: Timestamp) -> zke_plan::Pod {
     let made = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    let unready_since = ready(pod).and_then(|ready| ready.last_transition_time.as_ref()).map(|time| time.0);
+    let is_ready = ready(pod).is_some_and(|ready| ready.status == "True");
     zke_plan::Pod {
         uid: pod.uid().unwrap_or_default(),
         revision: revision(pod),
         state: state(pod, min_ready_s, now),
-        late: made.is_some_and(|made| seconds_since(made, now) >= i64::from(deadline_s)),
+        late: !is_ready
+            && unready_since.or(made).is_some_and(|since| seconds_since(since, now) >= i64::from(deadline_s)),
     }
 }
 
@@ -30,9 +33,7 @@ fn state(pod: &Pod, min_ready_s: u32, now: Timestamp) -> PodState {
     if pod.metadata.deletion_timestamp.is_some() {
         return PodState::Leaving;
     }
-    let ready = status.and_then(|status| status.conditions.as_ref()).into_iter().flatten();
-    let ready = ready.into_iter().find(|condition| condition.type_ == "Ready" && condition.status == "True");
-    if let Some(ready) = ready {
+    if let Some(ready) = ready(pod).filter(|ready| ready.status == "True") {
         let since = ready.last_transition_time.as_ref().map(|time| time.0);
         let settled = since.is_some_and(|since| seconds_since(since, now) >= i64::from(min_ready_s));
         return if settled { PodState::Settled } else { PodState::Running };
@@ -41,6 +42,11 @@ fn state(pod: &Pod, min_ready_s: u32, now: Timestamp) -> PodState {
         return PodState::Down;
     }
     PodState::Running
+}
+
+fn ready(pod: &Pod) -> Option<&PodCondition> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    conditions.iter().find(|condition| condition.type_ == "Ready")
 }
 
 /// What keeps a pod from being ready, in the kubelet's or scheduler's own words. `None` if nothing is said.
@@ -100,8 +106,7 @@ mod tests {
         );
         assert_eq!(state(&ready, 10, at(19)), PodState::Running);
         assert_eq!(state(&ready, 10, at(20)), PodState::Settled);
-        assert!(!seen(&ready, 10, 60, at(59)).late);
-        assert!(seen(&ready, 10, 60, at(60)).late);
+        assert!(!seen(&ready, 10, 60, at(3_600)).late);
         assert_eq!(seen(&ready, 10, 60, at(0)).revision, Some(Revision("zk-1".to_owned())));
     }
 
@@ -124,5 +129,12 @@ mod tests {
             "{phase: Running, containerStatuses: [{name: zkd, image: i, imageID: i, ready: false, restartCount: 0, state: {running: {}}}]}",
         );
         assert_eq!(state(&starting, 10, at(0)), PodState::Running);
+        assert!(!seen(&starting, 10, 60, at(59)).late);
+        assert!(seen(&starting, 10, 60, at(60)).late);
+        // What was ready for long and is not ready for a moment is not late.
+        let blip = pod(
+            "{phase: Running, conditions: [{type: Ready, status: 'False', lastTransitionTime: '2027-01-15T09:00:00Z'}]}",
+        );
+        assert!(!seen(&blip, 10, 60, at(3_630)).late);
     }
 }

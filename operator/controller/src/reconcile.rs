@@ -25,7 +25,7 @@ use crate::lease::Held;
 use crate::metrics::Metrics;
 use crate::observe::Look;
 use crate::template::WantedTemplate;
-use crate::{events, secrets, status};
+use crate::{events, restore, secrets, status};
 
 /// Between the steps of an operation: the next look should see what the last step did.
 const AFTER_STEP: Duration = Duration::from_millis(200);
@@ -125,6 +125,7 @@ impl Run<'_> {
             Decision::Wait(_) => self.rest(next, WHILE_WAITING).await,
             Decision::Done => {
                 remove_unused_config_maps(client, ensemble, &config, &look).await?;
+                restore::tidy_up(client, ensemble).await?;
                 self.rest(next, IDLE + jitter()).await
             }
         }

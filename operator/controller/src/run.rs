@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use futures::StreamExt;
 use futures::future::{join_all, join3};
 use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::core::DeserializeGuard;
@@ -110,6 +111,7 @@ fn controller(client: &Client, namespace: Option<&str>) -> Controller<Guarded> {
         .owns(api::<Service>(client, namespace), ours.clone())
         .owns(api::<ConfigMap>(client, namespace), ours.clone())
         .owns(api::<PodDisruptionBudget>(client, namespace), ours.clone())
+        .owns(api::<Job>(client, namespace), ours.clone())
         .watches(api::<Pod>(client, namespace), ours.clone(), ensemble_of)
         .watches(api::<PersistentVolumeClaim>(client, namespace), ours, ensemble_of)
 }

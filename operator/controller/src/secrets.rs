@@ -70,10 +70,14 @@ pub async fn ensure(
         apply(client, &secret(ensemble, names.operator_tls_secret(), own)).await?;
     }
 
-    let known = read(names.backup_tls_secret()).await?;
-    let backup = client_leaf(known.as_ref(), &ca, &names.backup_uri(), now)?;
-    if known.as_ref() != Some(&backup) {
-        apply(client, &secret(ensemble, names.backup_tls_secret(), backup)).await?;
+    let callers =
+        [(names.backup_tls_secret(), names.backup_uri()), (names.restore_tls_secret(), names.restore_uri())];
+    for (name, uri) in callers {
+        let known = read(name.clone()).await?;
+        let data = client_leaf(known.as_ref(), &ca, &uri, now)?;
+        if known.as_ref() != Some(&data) {
+            apply(client, &secret(ensemble, name, data)).await?;
+        }
     }
     Ok(identity)
 }

@@ -41,6 +41,9 @@ pub fn next(
         config_map: names.discovery(),
     });
     status.target_version = Some(ensemble.version.clone());
+    if *decision == Decision::Done {
+        status.settled_version = status.target_version.clone();
+    }
     if template.rejection(&status).is_none() {
         status.rejected = None;
     }

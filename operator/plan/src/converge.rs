@@ -8,12 +8,21 @@ use std::collections::BTreeSet;
 
 use crate::decide::raise;
 use crate::{
-    Claim, ClaimMark, ClaimRetention, Decision, Desired, Disk, DiskState, Leader, MemberId, Observed,
-    Operation, OperationKind, Reason, Step, min_available,
+    Claim, ClaimMark, ClaimRetention, Decision, Desired, Disk, DiskState, JobState, Leader, MemberId,
+    Observed, Operation, OperationKind, Reason, Step, min_available,
 };
 
 /// Bootstrap, or a bootstrap that was left half done: the first voter, then everything else.
 pub(crate) fn found(observed: &Observed, desired: &Desired, operation: &Operation) -> Decision {
+    if desired.restore && operation.kind == OperationKind::Bootstrap && operation.seed.is_none() {
+        // Before the first pod: an archive that is refused leaves nothing behind.
+        match observed.archive_check {
+            JobState::Absent => return Decision::Act(Step::CheckArchive),
+            JobState::Running => return Decision::Wait(Reason::ArchivePending),
+            JobState::Failed => return Decision::Wait(Reason::ArchiveRefused),
+            JobState::Succeeded => {}
+        }
+    }
     if let Some(raise) = raise(observed, operation.replicas) {
         return raise;
     }
@@ -37,13 +46,13 @@ pub(crate) fn found(observed: &Observed, desired: &Desired, operation: &Operatio
         });
     }
     match observed.disks.get(&0) {
-        Some(seed) => seed_first_voter(observed, operation, seed),
+        Some(seed) => seed_first_voter(observed, desired, operation, seed),
         None => Decision::Wait(Reason::PodsPending { ordinals: vec![0] }),
     }
 }
 
 /// Every disk in range is blank.
-fn seed_first_voter(observed: &Observed, operation: &Operation, seed: &Disk) -> Decision {
+fn seed_first_voter(observed: &Observed, desired: &Desired, operation: &Operation, seed: &Disk) -> Decision {
     let ensemble_id = operation.ensemble_id;
     if observed.initialized || observed.claims.values().any(|claim| claim.initialized) {
         return Decision::Wait(Reason::DataLost);
@@ -64,6 +73,11 @@ fn seed_first_voter(observed: &Observed, operation: &Operation, seed: &Disk) -> 
     }
     match operation.seed {
         None => Decision::Act(Step::Begin(Operation { seed: Some(seed.member_id), ..operation.clone() })),
+        Some(member_id) if desired.restore => match observed.restore {
+            JobState::Absent => Decision::Act(Step::Restore { ordinal: 0, member_id, ensemble_id }),
+            JobState::Running | JobState::Succeeded => Decision::Wait(Reason::Restoring),
+            JobState::Failed => Decision::Wait(Reason::RestoreFailed),
+        },
         Some(member_id) => Decision::Act(Step::Bootstrap { ordinal: 0, member_id, ensemble_id }),
     }
 }

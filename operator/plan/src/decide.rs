@@ -119,7 +119,8 @@ fn rest(observed: &Observed, desired: &Desired, ensemble_id: EnsembleId) -> Deci
         return upkeep;
     }
     if desired.replicas != replicas || !settled {
-        let keep = desired.replicas.min(replicas);
+        // The membership may be smaller than the status says, if a joint change was finished after an adoption.
+        let keep = desired.replicas.min(replicas).min(leader.voting_replicas());
         let out: Vec<_> = (0..keep).filter(|ordinal| !healthy(observed, leader, *ordinal)).collect();
         return match lost {
             Some(ordinal) if ordinal < keep => Decision::Wait(Reason::DiskLost { ordinal }),

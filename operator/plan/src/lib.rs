@@ -30,17 +30,18 @@ mod ids;
 mod observed;
 mod operation;
 mod reason;
-mod update;
 pub mod removal;
 pub mod retention;
 pub mod schedule;
+mod update;
 
 pub use budget::min_available;
 pub use cron::{Cron, InvalidCron, time_zone};
 pub use decide::plan;
 pub use ids::{EnsembleId, InvalidId, MemberId, Revision};
 pub use observed::{
-    Budget, Claim, ClaimRetention, Desired, Disk, DiskState, Leader, Member, Observed, Pod, PodState,
+    Budget, Claim, ClaimRetention, Desired, Disk, DiskState, JobState, Leader, Member, Observed, Pod,
+    PodState,
 };
 pub use operation::{ClaimMark, Decision, Operation, OperationKind, Removal, RemovalBy, Step};
 pub use reason::Reason;

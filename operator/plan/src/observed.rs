@@ -33,6 +33,10 @@ pub struct Observed {
     /// The revision that a pod gets which is made now. `None` until the StatefulSet carries the template that it shall
     /// have, and its controller has taken note.
     pub update_revision: Option<Revision>,
+    /// The Job that reads the archive to be restored from end to end, before anything else is started.
+    pub archive_check: JobState,
+    /// The Job that puts the archive on the disk chosen in the latched operation.
+    pub restore: JobState,
     /// The template of the spec failed, and the last good one was put back in its place.
     pub put_back: bool,
 }
@@ -43,7 +47,7 @@ pub struct Pod {
     /// The revision of the template that it was made from.
     pub revision: Option<Revision>,
     pub state: PodState,
-    /// It was made longer ago than the spec gives a pod to get ready.
+    /// It has not been ready for longer than the spec gives a pod to get ready.
     pub late: bool,
 }
 
@@ -58,6 +62,15 @@ pub enum PodState {
     Settled,
     /// It was told to go.
     Leaving,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum JobState {
+    #[default]
+    Absent,
+    Running,
+    Succeeded,
+    Failed,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,6 +138,8 @@ pub struct Desired {
     pub replicas: u32,
     pub suspend: bool,
     pub budget: bool,
+    /// A new ensemble begins with the data of an archive.
+    pub restore: bool,
     pub when_scaled: ClaimRetention,
 }
 

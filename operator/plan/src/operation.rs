@@ -83,6 +83,14 @@ pub enum Step {
         member_id: MemberId,
         ensemble_id: EnsembleId,
     },
+    /// Read the archive that is to be restored, and everything in it.
+    CheckArchive,
+    /// Make this blank disk the sole voter of a new ensemble that holds the archive's data.
+    Restore {
+        ordinal: u32,
+        member_id: MemberId,
+        ensemble_id: EnsembleId,
+    },
     /// Let the ensemble bring this blank disk in. A retired one sets its old data aside and comes back blank, under
     /// another member id, to be joined once more.
     Join {
@@ -180,6 +188,8 @@ impl Step {
             Self::SetReplicas { .. } => "SetReplicas",
             Self::MarkClaims { .. } => "MarkClaims",
             Self::Bootstrap { .. } => "Bootstrap",
+            Self::CheckArchive => "CheckArchive",
+            Self::Restore { .. } => "Restore",
             Self::Join { .. } => "Join",
             Self::AddLearner { .. } => "AddLearner",
             Self::TransferLeadership { .. } => "TransferLeadership",

@@ -33,6 +33,14 @@ pub enum Reason {
     DiskRetired { ordinal: u32 },
     /// The disk cannot be read.
     DiskCorrupt { ordinal: u32 },
+    /// The archive to be restored is being read.
+    ArchivePending,
+    /// The archive cannot be restored; nothing was started.
+    ArchiveRefused,
+    /// The archive is on its way to the first member's disk.
+    Restoring,
+    /// The archive is good, and did not get onto the disk.
+    RestoreFailed,
     /// The StatefulSet does not carry the present pod template yet, or its controller has not taken note.
     TemplatePending,
     /// The pod was renewed, and its member is not back yet.
@@ -58,6 +66,10 @@ impl Reason {
             Self::DiskLost { .. } => "DiskLost",
             Self::DiskRetired { .. } => "DiskRetired",
             Self::DiskCorrupt { .. } => "DiskCorrupt",
+            Self::ArchivePending => "ArchivePending",
+            Self::ArchiveRefused => "ArchiveRefused",
+            Self::Restoring => "Restoring",
+            Self::RestoreFailed => "RestoreFailed",
             Self::TemplatePending => "TemplatePending",
             Self::Renewing { .. } => "Renewing",
             Self::CanaryFailed => "CanaryFailed",
@@ -74,6 +86,8 @@ impl Reason {
                 | Self::DiskLost { .. }
                 | Self::DiskRetired { .. }
                 | Self::DiskCorrupt { .. }
+                | Self::ArchiveRefused
+                | Self::RestoreFailed
                 | Self::CanaryFailed
         )
     }
@@ -120,6 +134,12 @@ impl fmt::Display for Reason {
             ),
             Self::DiskCorrupt { ordinal } => {
                 write!(formatter, "volume {ordinal} cannot be read: its pod's log names file and offset")
+            }
+            Self::ArchivePending => formatter.write_str("reading the archive before anything is started"),
+            Self::ArchiveRefused => formatter.write_str("the archive cannot be restored, and nothing was started"),
+            Self::Restoring => formatter.write_str("waiting for the archive to be on the first member's volume"),
+            Self::RestoreFailed => {
+                formatter.write_str("the archive is good but did not get onto the first member's volume")
             }
             Self::TemplatePending => {
                 formatter.write_str("waiting for the StatefulSet to take up the present pod template")

@@ -12,11 +12,11 @@ use zke_api::{ARTIFACT_FINALIZER, ENSEMBLE_ID_ANNOTATION, ZkBackup};
 use zke_plan::backup::JobState;
 use zke_plan::removal::{ClaimState, Farewell, Leaving, LeftBehind, Removal, RemovalJob, removal};
 
-use crate::backup::outcome::Complaint;
 use crate::backup::request::Request;
-use crate::backup::{AGAIN, AT_ONCE, job, observe, outcome};
+use crate::backup::{AGAIN, AT_ONCE, job, observe};
 use crate::error::Error;
 use crate::events::{event, publish};
+use crate::job::outcome::{self, Complaint};
 use crate::names::FIELD_MANAGER;
 use crate::reconcile::Context;
 

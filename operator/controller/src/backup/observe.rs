@@ -8,10 +8,10 @@ use kube::{Api, Client, ResourceExt};
 use zke_api::{BackupPhase, MemberRole, MemberState, MemberStatus, ZkBackup, ZkEnsemble, condition};
 use zke_plan::backup::{Attempt, EnsembleState, JobState, Rival, Source, Standing, Waiting, ahead_of};
 
-use crate::backup::outcome;
 use crate::backup::request::Request;
 use crate::ensemble::Ensemble;
 use crate::error::Error;
+use crate::job::outcome;
 
 /// What was seen, as it came.
 pub struct Look {

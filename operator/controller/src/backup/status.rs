@@ -8,12 +8,13 @@ use zke_api::condition::{self, condition};
 use zke_api::{BackupPhase, ENSEMBLE_ID_ANNOTATION, ZkBackupStatus};
 use zke_plan::backup::{Failure, Verdict};
 
-use crate::backup::job::{CONTAINER, MEMBER_ANNOTATION};
+use crate::backup::job::MEMBER_ANNOTATION;
 use crate::backup::observe::Look;
-use crate::backup::outcome::{self, Complaint};
 use crate::backup::request::Request;
 use crate::error::Error;
 use crate::events::event;
+use crate::job::CONTAINER;
+use crate::job::outcome::{self, Complaint};
 
 pub fn next(request: &Request, look: &Look, verdict: &Verdict<'_>, now: Timestamp) -> ZkBackupStatus {
     let mut status = request.status.clone();

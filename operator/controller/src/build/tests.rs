@@ -61,6 +61,9 @@ fn a_new_operator_asks_for_no_other_pods() {
     let manifest = MANIFEST.replace("  version: 9.8.7\n", "");
     let before = ensemble(&format!("{manifest}status: {{targetVersion: 0.0.1}}\n"));
     assert_eq!(before.image(), "ghcr.io/zkensemble/zkd:0.0.1");
+    // One that failed is not the one that it has.
+    let failed = ensemble(&format!("{manifest}status: {{targetVersion: 0.0.2, settledVersion: 0.0.1}}\n"));
+    assert_eq!(failed.image(), before.image());
     // Without a past, an ensemble gets the operator's own version.
     assert_eq!(ensemble(&manifest).version, env!("CARGO_PKG_VERSION"));
 }

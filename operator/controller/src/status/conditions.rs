@@ -86,7 +86,7 @@ impl Report<'_> {
         let (reason, message) = match self.decision {
             _ if ready => ("AsSpecified", "every member is a voter and accepts clients".to_owned()),
             Decision::Done => ("MembersNotReady", "waiting until every member accepts clients".to_owned()),
-            Decision::Wait(reason) => (reason.name(), explain(reason, status)),
+            Decision::Wait(reason) => (reason.name(), self.explain(reason, status)),
             Decision::Act(_) => match &status.operation {
                 Some(operation) => (kind_reason(operation), describe_operation(operation)),
                 None => ("Reconciling", "the ensemble is brought to its spec".to_owned()),
@@ -100,7 +100,7 @@ impl Report<'_> {
         let overdue = status.operation.as_ref().filter(|operation| operation.deadline.0 < self.now);
         let stalled = match (self.decision, overdue) {
             (Decision::Wait(reason), _) if reason.needs_help() => {
-                Some((reason.name(), explain(reason, status)))
+                Some((reason.name(), self.explain(reason, status)))
             }
             (decision, Some(operation)) => {
                 let waits = match decision {
@@ -125,9 +125,10 @@ impl Report<'_> {
             return;
         }
         let (reason, message) = match (&status.operation, self.decision) {
-            (Some(operation), Decision::Wait(wait)) => {
-                (kind_reason(operation).to_owned(), format!("{}: {wait}", describe_operation(operation)))
-            }
+            (Some(operation), Decision::Wait(wait)) => (
+                kind_reason(operation).to_owned(),
+                format!("{}: {}", describe_operation(operation), self.explain(wait, status)),
+            ),
             (Some(operation), _) => (kind_reason(operation).to_owned(), describe_operation(operation)),
             (None, Decision::Wait(wait)) => (wait.name().to_owned(), wait.to_string()),
             (None, _) => ("Reconciling".to_owned(), "the ensemble is brought to its spec".to_owned()),
@@ -144,12 +145,24 @@ impl Report<'_> {
             .collect();
         let (holds, reason, message) = match (&status.operation, self.decision) {
             (Some(operation), _) => (false, "OperationInProgress", describe_operation(operation)),
-            (None, Decision::Wait(reason)) => (false, reason.name(), reason.to_string()),
+            (None, Decision::Wait(reason)) => (false, reason.name(), self.explain(reason, status)),
             _ if !serving => (false, "NotAvailable", "the ensemble has no serving quorum".to_owned()),
             _ if !behind.is_empty() => (false, "NotInSync", format!("not in sync: {}", list(behind))),
             _ => (true, "MembersInSync", "membership can change".to_owned()),
         };
         self.set(status, condition::CHANGE_ALLOWED, holds, reason, &message);
+    }
+
+    /// The plan's reason, with what only the status or the look knows of it.
+    fn explain(&self, reason: &Reason, status: &ZkEnsembleStatus) -> String {
+        let more = match reason {
+            Reason::CanaryFailed => status.rejected.as_ref().map(|rejected| rejected.message.clone()),
+            Reason::ArchivePending | Reason::ArchiveRefused | Reason::Restoring | Reason::RestoreFailed => {
+                self.look.restoration.message.clone()
+            }
+            _ => None,
+        };
+        more.map_or_else(|| reason.to_string(), |more| format!("{reason}. {more}"))
     }
 
     fn set(&self, status: &mut ZkEnsembleStatus, type_: &str, holds: bool, reason: &str, message: &str) {
@@ -158,14 +171,6 @@ impl Report<'_> {
             &mut status.conditions,
             condition(type_, holds, reason, message, generation, Time(self.now)),
         );
-    }
-}
-
-/// The plan's reason, with what only the status knows of it.
-fn explain(reason: &Reason, status: &ZkEnsembleStatus) -> String {
-    match (reason, &status.rejected) {
-        (Reason::CanaryFailed, Some(rejected)) => format!("{reason}. {}", rejected.message),
-        _ => reason.to_string(),
     }
 }
 

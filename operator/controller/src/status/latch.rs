@@ -142,9 +142,9 @@ fn describe(ensemble: &Ensemble, step: &Step) -> (Option<String>, Option<Expecta
     let names = &ensemble.names;
     let disk = |id: &MemberId| Expectation { member_id: Some(id.to_string()), ..Expectation::default() };
     match step {
-        Step::Bootstrap { ordinal, member_id, .. } | Step::Join { ordinal, member_id, .. } => {
-            (Some(names.pod(*ordinal)), Some(disk(member_id)))
-        }
+        Step::Bootstrap { ordinal, member_id, .. }
+        | Step::Restore { ordinal, member_id, .. }
+        | Step::Join { ordinal, member_id, .. } => (Some(names.pod(*ordinal)), Some(disk(member_id))),
         Step::AddLearner { ordinal, member_id, config_index } => (
             Some(names.pod(*ordinal)),
             Some(Expectation { config_index: Some(*config_index), ..disk(member_id) }),
@@ -172,6 +172,7 @@ fn describe(ensemble: &Ensemble, step: &Step) -> (Option<String>, Option<Expecta
             Some(Expectation { pod_uid: Some(removal.pod_uid.clone()), ..disk(&removal.member_id) }),
         ),
         Step::PutBack { good, .. } => (Some(good.0.clone()), None),
+        Step::CheckArchive => (Some(names.check_archive_job()), None),
         Step::Begin(_) | Step::Finish { .. } | Step::SetServing => (None, None),
     }
 }

@@ -12,6 +12,7 @@ use zke_plan::{MemberId, Operation, OperationKind, Reason, Removal, Revision, St
 
 use super::*;
 use crate::build::zoo_cfg;
+use crate::restore::Restoration;
 
 const MANIFEST: &str = r#"
 apiVersion: zkensemble.dev/v1alpha1
@@ -85,6 +86,7 @@ fn look(up: &[u32]) -> Look {
         claims: BTreeMap::new(),
         members: BTreeMap::new(),
         answers,
+        restoration: Restoration::default(),
         leader: leader.map(|answer| (1, answer)),
     }
 }

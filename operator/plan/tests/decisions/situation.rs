@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use zke_plan::{
-    Budget, Claim, ClaimRetention, Decision, Desired, Disk, DiskState, EnsembleId, Leader, Member, MemberId,
-    Observed, Operation, OperationKind, Pod, PodState, Reason, Revision, Step, plan,
+    Budget, Claim, ClaimRetention, Decision, Desired, Disk, DiskState, EnsembleId, JobState, Leader, Member,
+    MemberId, Observed, Operation, OperationKind, Pod, PodState, Reason, Revision, Step, plan,
 };
 
 pub const OURS: EnsembleId = EnsembleId(0xa);
@@ -44,9 +44,16 @@ impl Situation {
             pods: (0..members).map(|ordinal| (ordinal, pod(ordinal, NEW))).collect(),
             update_revision: Some(revision(NEW)),
             put_back: false,
+            archive_check: JobState::Absent,
+            restore: JobState::Absent,
         };
-        let desired =
-            Desired { replicas: members, suspend: false, budget: true, when_scaled: ClaimRetention::Retain };
+        let desired = Desired {
+            replicas: members,
+            suspend: false,
+            budget: true,
+            restore: false,
+            when_scaled: ClaimRetention::Retain,
+        };
         Self { observed, desired, operation: None }
     }
 

@@ -74,8 +74,8 @@ fn every_world_ends_ready_and_breaks_no_invariant() {
     // About five seconds; ZKE_SEEDS=4000 has passed as well.
     let seeds: u64 = std::env::var("ZKE_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(500);
     let ready = (0..seeds).filter(|seed| run(*seed).is_ready()).count();
-    // The others lost a volume, which needs somebody; they must stay the exception.
-    assert!(ready * 10 >= seeds as usize * 9, "only {ready} of {seeds} runs ended ready");
+    // The others lost a volume or have a bad archive, which needs somebody; they must stay the exception.
+    assert!(ready * 10 >= seeds as usize * 8, "only {ready} of {seeds} runs ended ready");
 }
 
 /// Nearly ten times what the rarest of them needs today: it takes a volume that is lost in one short moment.

@@ -6,7 +6,7 @@ use zke_plan::{MemberId, PodState, Removal, RemovalBy, Revision};
 
 use crate::world::{Seen, Volume, World};
 
-/// A pod is late when it is this many ticks old.
+/// A pod is late when it has not been ready for this many ticks.
 const LATE: u32 = 40;
 /// Ticks for which a process must be ready.
 const MIN_READY: u32 = 2;
@@ -37,7 +37,7 @@ impl Template {
 pub struct Pod {
     uid: u64,
     template: Template,
-    age: u32,
+    unready: u32,
     /// Since when its process runs; `None` when it does not.
     running: Option<u32>,
     ran: bool,
@@ -78,9 +78,8 @@ impl World {
             }
             let pod = volume.pod.get_or_insert_with(|| {
                 self.minted += 1;
-                Pod { uid: self.minted, template: set.template, age: 0, running: None, ran: false }
+                Pod { uid: self.minted, template: set.template, unready: 0, running: None, ran: false }
             });
-            pod.age += 1;
             match &mut pod.running {
                 Some(ticks) => *ticks += 1,
                 None if pod.template.starts() && (!self.faults || self.random.one_in(2)) => {
@@ -88,6 +87,7 @@ impl World {
                 }
                 None => {}
             }
+            pod.unready = if pod.state() == PodState::Settled { 0 } else { pod.unready + 1 };
         }
     }
 
@@ -148,7 +148,7 @@ impl World {
                 uid: pod.uid.to_string(),
                 revision: Some(pod.template.revision()),
                 state: pod.state(),
-                late: pod.age > LATE,
+                late: pod.unready > LATE,
             };
             (ordinal, seen)
         })

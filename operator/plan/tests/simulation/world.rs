@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use zke_plan::{
-    Budget, Claim, ClaimRetention, Desired, Disk, DiskState, EnsembleId, Leader, Member, MemberId, Observed,
-    Operation, Reason, Step,
+    Budget, Claim, ClaimRetention, Desired, Disk, DiskState, EnsembleId, JobState, Leader, Member, MemberId,
+    Observed, Operation, Reason, Step,
 };
 
 use crate::mutant::Mutant;
@@ -24,6 +24,11 @@ pub struct World {
     /// What drains go by: its controller takes note of a new value a little later.
     pub(crate) enforced_budget: Option<u32>,
     late: Vec<Request>,
+    /// Whether the archive to be restored is whole.
+    archive_is_good: bool,
+    archive_check: JobState,
+    /// The disk that a Job is to restore, and how far it has come.
+    restore: Option<(MemberId, EnsembleId, JobState)>,
     pub(crate) faults: bool,
     /// Volumes vanish in some runs only: each loss may need somebody.
     volumes_vanish: bool,
@@ -104,7 +109,13 @@ impl World {
         let mut random = Random::new(seed);
         let when_scaled = if random.one_in(4) { ClaimRetention::Retain } else { ClaimRetention::Delete };
         Self {
-            desired: Desired { replicas: 3, suspend: false, budget: true, when_scaled },
+            desired: Desired {
+                replicas: 3,
+                suspend: false,
+                budget: true,
+                restore: seed % 5 == 1,
+                when_scaled,
+            },
             template: Template(0),
             status: Status::default(),
             stateful_set: None,
@@ -113,6 +124,9 @@ impl World {
             budget: Budget::default(),
             enforced_budget: None,
             late: Vec::new(),
+            archive_is_good: seed % 10 == 1,
+            archive_check: JobState::Absent,
+            restore: None,
             faults: true,
             volumes_vanish: random.one_in(8),
             volume_lost: false,
@@ -154,6 +168,8 @@ impl World {
         self.stateful_set = None;
         (self.budget, self.enforced_budget) = (Budget::default(), None);
         self.late.clear();
+        // Its Jobs go with it: an operator waits for the end of what its predecessor owned.
+        (self.archive_check, self.restore) = (JobState::Absent, None);
         let version = self.next_version();
         self.status = Status { version, ..Status::default() };
         for volume in self.volumes.values_mut() {
@@ -171,6 +187,7 @@ impl World {
     }
 
     pub fn tick(&mut self) {
+        self.run_jobs();
         self.run_volumes();
         self.run_pods();
         if self.faults {
@@ -186,6 +203,21 @@ impl World {
         }
         if self.budget.in_force {
             self.enforced_budget = self.budget.min_available;
+        }
+    }
+
+    /// The Job that restores calls the disk itself, which compares what it is told.
+    fn run_jobs(&mut self) {
+        if self.faults && !self.random.one_in(3) {
+            return;
+        }
+        if self.archive_check == JobState::Running {
+            self.archive_check = if self.archive_is_good { JobState::Succeeded } else { JobState::Failed };
+        }
+        let Some((member_id, ensemble_id, JobState::Running)) = self.restore else { return };
+        if self.blank_disk(0, member_id).is_some() {
+            self.bootstrap(0, member_id, ensemble_id);
+            self.restore = Some((member_id, ensemble_id, JobState::Succeeded));
         }
     }
 
@@ -230,6 +262,7 @@ impl World {
             if self.volumes_vanish && self.random.one_in(600) {
                 self.note(&format!("volume {ordinal} lost"));
                 self.volume_lost = true;
+                self.endings += 1;
                 let replacement = self.blank_volume(ordinal);
                 self.volumes.insert(ordinal, replacement);
             }
@@ -319,9 +352,21 @@ impl World {
             pods: self.seen_pods(),
             update_revision: self.update_revision(),
             put_back: self.stands_in().is_some(),
+            archive_check: self.archive_check,
+            restore: self.seen_restore(),
         };
         let stateful_set_version = self.stateful_set.as_ref().map_or(0, |set| set.version);
         (observed, Seen { stateful_set_version, endings: self.endings })
+    }
+
+    /// The Job's name holds the disk that it is for.
+    fn seen_restore(&self) -> JobState {
+        let operation = self.status.operation.as_ref();
+        let wanted = operation.and_then(|operation| Some((operation.seed?, operation.ensemble_id)));
+        match self.restore {
+            Some((member_id, ensemble_id, state)) if wanted == Some((member_id, ensemble_id)) => state,
+            _ => JobState::Absent,
+        }
     }
 
     fn leader_view(&self) -> Option<Leader> {
@@ -368,6 +413,8 @@ impl World {
                 | Step::DeleteClaim { .. }
                 | Step::RenewPod { .. }
                 | Step::RemovePod { .. }
+                | Step::CheckArchive
+                | Step::Restore { .. }
         );
         if !to_kubernetes {
             self.late.push(request);
@@ -426,9 +473,11 @@ impl World {
                 for mark in claims {
                     let volume = self.volumes.get_mut(&mark.ordinal);
                     if let Some(volume) = volume.filter(|volume| volume.claim.uid == mark.uid) {
-                        let blank = volume.disk.ensemble_id.is_none();
+                        // One that was given up before it served anybody holds nothing; the plan waits for help then.
+                        let other = volume.disk.ensemble_id.filter(|id| *id != ensemble_id);
+                        let served = other.and_then(|id| Some(self.ensembles.get(&id)?.serving));
                         assert!(
-                            blank || volume.disk.ensemble_id == Some(ensemble_id),
+                            served != Some(true),
                             "I1: {ensemble_id:?} marked on the disk of another ensemble"
                         );
                         volume.claim.ensemble_id = Some(ensemble_id);
@@ -436,7 +485,12 @@ impl World {
                     }
                 }
             }
+            Step::CheckArchive => self.archive_check = JobState::Running,
+            Step::Restore { member_id, ensemble_id, .. } => {
+                self.restore = Some((member_id, ensemble_id, JobState::Running));
+            }
             Step::Bootstrap { ordinal, member_id, ensemble_id } => {
+                assert!(!self.desired.restore, "an empty ensemble in place of the archive");
                 self.bootstrap(ordinal, member_id, ensemble_id);
             }
             Step::Join { ordinal, member_id, ensemble_id } => {
@@ -484,8 +538,9 @@ impl World {
             Some(set) if set.version == seen.stateful_set_version => {
                 for (ordinal, volume) in self.volumes.range(to..) {
                     for ensemble in self.ensembles.values() {
-                        let member = ensemble.members.contains_key(&volume.disk.member_id);
-                        assert!(!member, "I3: pod {ordinal} taken away while its disk is a member");
+                        // Not so with a learner that a late call of an earlier operator added.
+                        let votes = ensemble.is_voter(volume.disk.member_id);
+                        assert!(!votes, "I3: pod {ordinal} taken away while its disk is a voter's");
                     }
                 }
                 (set.replicas, set.version) = (to, version);
@@ -529,8 +584,13 @@ impl World {
                     "I1: the data of another is set aside"
                 );
                 let ensemble = &self.ensembles[&ensemble_id];
-                let member = ensemble.members.contains_key(&member_id) || ensemble.is_voter(member_id);
-                assert!(!member, "I7: the data of member {ordinal} is set aside");
+                // A learner that was retired, and not removed yet, is nobody's copy any more.
+                let learns =
+                    ensemble.members.contains_key(&member_id) && !ensemble.retired.contains(&member_id);
+                assert!(
+                    !learns && !ensemble.is_voter(member_id),
+                    "I7: the data of member {ordinal} is set aside"
+                );
                 volume.renewing = true;
             }
             _ => {}
@@ -588,8 +648,9 @@ impl World {
             "I7: claim {ordinal} deleted against the spec"
         );
         for ensemble in self.ensembles.values() {
-            let member = ensemble.members.contains_key(&volume.disk.member_id);
-            assert!(!member, "I7: claim {ordinal} deleted while its disk is a member");
+            // A learner that a late call of an earlier operator added is nobody's only copy.
+            let votes = ensemble.is_voter(volume.disk.member_id);
+            assert!(!votes, "I7: claim {ordinal} deleted while its disk is a voter's");
         }
         self.volumes.remove(&ordinal);
     }
@@ -624,7 +685,10 @@ impl World {
         // New members cannot start, and there is no good template to go back to: it waits until the spec changes.
         let good = self.status.operation.as_ref().and_then(|operation| operation.good.as_ref());
         let hopeless = !self.template.works() && self.stands_in().is_none() && good.is_none();
-        hopeless
+        let refused = *reason == Reason::ArchiveRefused && !self.archive_is_good;
+        assert!(!refused || self.stateful_set.is_none(), "a refused archive started something");
+        refused
+            || hopeless
             || self.failed_well(reason)
             || self.volume_lost && (reason.needs_help() || !self.quorum_possible())
     }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use zke_api::Artifact;
 use zke_plan::backup::JobState;
 
-use crate::backup::job::CONTAINER;
+use crate::job::CONTAINER;
 
 /// Why there is no archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
