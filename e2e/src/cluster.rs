@@ -163,6 +163,14 @@ impl Cluster {
         Ok(())
     }
 
+    /// Gives an image that every node has another name, as a registry would have it under another tag.
+    pub fn tag(&self, image: &str, name: &str) -> Result<()> {
+        for node in NODES {
+            self.ctr(node)?.args(["images", "tag", "--force", image, name]).run()?;
+        }
+        Ok(())
+    }
+
     /// A program that runs in a node's network and in the cluster's mount and PID namespaces.
     pub fn enter(&self, node: NodeNumber) -> Result<Program> {
         let pid = self.wait_for_first_process()?.to_string();

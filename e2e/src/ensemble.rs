@@ -43,6 +43,32 @@ impl<'a> Ensemble<'a> {
         self.scenario.json(&format!("get zke {}", self.name))
     }
 
+    /// Changes the spec as a person would with `kubectl edit`.
+    pub fn patch(&self, change: &Value) -> Result<()> {
+        let patch = change.to_string();
+        let words = ["patch", "zke", &self.name, "--type=merge", "--patch", &patch];
+        let call = ["--namespace", &self.scenario.namespace].into_iter().chain(words);
+        self.scenario.kubectl.call(call).run()
+    }
+
+    /// Sets the number of members as a person would.
+    pub fn scale(&self, replicas: u32) -> Result<()> {
+        self.scenario.run(&format!("scale zke {} --replicas={replicas}", self.name)).map(drop)
+    }
+
+    /// Waits until a condition is true, and gives its reason and message.
+    pub fn wait_for_condition(&self, type_: &str) -> Result<(String, String)> {
+        let found = wait_for(&format!("{type_} of zke/{}", self.name), READY_LIMIT, || {
+            let ensemble = self.object()?;
+            let conditions = ensemble["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            let found = conditions.into_iter().find(|condition| condition["type"] == type_);
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let found = found.filter(|condition| condition["status"] == "True");
+            Ok(found.map(|condition| (text(&condition["reason"]), text(&condition["message"]))))
+        });
+        found.map_err(|error| error.context(self.explain()))
+    }
+
     /// Waits for Ready of the present generation, with every member ready.
     pub fn wait_until_ready(&self) -> Result<()> {
         let ready = wait_for(&format!("a Ready zke/{}", self.name), READY_LIMIT, || {
@@ -194,6 +220,15 @@ pub fn manifest(name: &str, replicas: u32) -> Value {
             "updatePolicy": {"minReadySeconds": 1},
         },
     })
+}
+
+/// The images that pods run, without doubles.
+pub fn images(pods: &[Value]) -> Vec<String> {
+    let image = |pod: &Value| pod["spec"]["containers"][0]["image"].as_str().unwrap_or_default().to_owned();
+    let mut images: Vec<_> = pods.iter().map(image).collect();
+    images.sort();
+    images.dedup();
+    images
 }
 
 /// Pods by name with the UID that changes when one is made anew.

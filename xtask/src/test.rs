@@ -31,6 +31,8 @@ const ON_THE_CLUSTER: &[&str] = &[
     "--test",
     "local_cluster",
     "--test",
+    "operations",
+    "--test",
     "quickstart",
     "--",
     "--ignored",
