@@ -149,7 +149,7 @@ fn an_image_that_was_wrong_from_the_start_is_mended_by_the_spec_alone() -> Resul
 fn a_node_is_drained_in_the_middle_of_an_update() -> Result<()> {
     let scenario = Scenario::open("drained")?;
     next_version(&scenario, "0.1.3-next")?;
-    let ensemble = Ensemble::create(&scenario, "zk", 3)?;
+    let ensemble = Ensemble::create(&scenario, "drained", 3)?;
     let mut writer = ensemble.start_writer("/load")?;
     writer.wait_for_writes(100)?;
     ensemble.patch(&json!({"spec": {"version": "0.1.3-next"}}))?;
@@ -158,7 +158,7 @@ fn a_node_is_drained_in_the_middle_of_an_update() -> Result<()> {
     let pod = scenario.json(&format!("get pod {leader}"))?;
     let node = pod["spec"]["nodeName"].as_str().context("the leader's pod is on no node")?.to_owned();
     let drain = format!(
-        "drain {node} --ignore-daemonsets --delete-emptydir-data --timeout=120s --pod-selector=zkensemble.dev/name=zk"
+        "drain {node} --ignore-daemonsets --delete-emptydir-data --timeout=120s --pod-selector=zkensemble.dev/name=drained"
     );
     let drained = scenario.kubectl.run(&drain);
     scenario.kubectl.run(&format!("uncordon {node}"))?;

@@ -27,6 +27,8 @@ const ON_THE_CLUSTER: &[&str] = &[
     "--locked",
     "--workspace",
     "--test",
+    "backup",
+    "--test",
     "ensemble",
     "--test",
     "local_cluster",
