@@ -180,14 +180,14 @@ fn a_report_that_cannot_be_believed_is_failure() {
 
 #[test]
 fn a_failure_says_why() {
-    let full = r#"{"result":"Failed","reason":"VolumeFull","message":"writing x.zks: no space is left"}"#;
+    let full = r#"{"result":"Failed","reason":"NoSpace","message":"writing x.zks: no space is left"}"#;
     let evicted: Pod = serde_json::from_value(json!({
         "metadata": {"name": "p"},
         "status": {"phase": "Failed", "reason": "Evicted", "message": "The node was low on memory"},
     }))
     .unwrap();
     for (pods, reason, part) in [
-        (vec![pod("p", json!({"exitCode": 1, "message": full}))], "VolumeFull", "no space is left"),
+        (vec![pod("p", json!({"exitCode": 1, "message": full}))], "NoSpace", "no space is left"),
         (
             vec![pod("p", json!({"exitCode": 137, "reason": "OOMKilled"}))],
             "OOMKilled",

@@ -180,7 +180,7 @@ status:
   phase: {phase}
   completionTime: "{}"
   conditions:
-  - {{type: Ready, status: "False", reason: VolumeFull, message: no space, lastTransitionTime: "2026-01-01T00:00:00Z"}}
+  - {{type: Ready, status: "False", reason: NoSpace, message: no space, lastTransitionTime: "2026-01-01T00:00:00Z"}}
 "#,
             at(completed)
         ))
