@@ -101,6 +101,14 @@ impl<'a> Ensemble<'a> {
         Ok(pods["items"].as_array().cloned().unwrap_or_default())
     }
 
+    /// Waits until this many pods are left. The membership is settled before: a pod that leaves may take as long for it
+    /// as Kubernetes grants.
+    pub fn wait_for_pods(&self, wanted: usize) -> Result<()> {
+        let settled = || Ok((self.pods()?.len() == wanted).then_some(()));
+        let waited = wait_for(&format!("{wanted} pods of zke/{}", self.name), READY_LIMIT, settled);
+        waited.map_err(|error| error.context(self.explain()))
+    }
+
     /// A pod that does not lead.
     pub fn follower(&self) -> Result<String> {
         let leader = self.leader()?;

@@ -179,8 +179,7 @@ fn an_ensemble_goes_from_one_to_five_and_back_under_load() -> Result<()> {
         writer.wait_for_writes(100)?;
         ensemble.scale(replicas)?;
         ensemble.wait_until_ready()?;
-        let pods = ensemble.pods()?.len();
-        ensure!(pods == replicas as usize, "{pods} pods of {replicas}");
+        ensemble.wait_for_pods(replicas as usize)?;
     }
     writer.wait_for_writes(100)?;
     writer.finish().map(drop)
@@ -197,8 +196,7 @@ fn a_change_of_mind_in_the_middle_of_scaling_ends_right() -> Result<()> {
     wait_for("a fourth pod", READY_LIMIT, || Ok((ensemble.pods()?.len() > 3).then_some(())))?;
     ensemble.scale(3)?;
     ensemble.wait_until_ready()?;
-    let pods = ensemble.pods()?.len();
-    ensure!(pods == 3, "{pods} pods are left");
+    ensemble.wait_for_pods(3)?;
     writer.wait_for_writes(100)?;
     writer.finish().map(drop)
 }

@@ -23,7 +23,7 @@ const CONFIG_PATH: &str = "/etc/zkd";
 const CONFIG_HASH_ANNOTATION: &str = "zkensemble.dev/config-hash";
 pub const USER_ID: i64 = 10_001;
 /// Draining ends after 2 s; the rest is for a slow last flush.
-const TERMINATION_GRACE_PERIOD_S: i64 = 30;
+pub const TERMINATION_GRACE_PERIOD_S: i64 = 30;
 
 pub fn template(ensemble: &Ensemble, config: &ZooCfg) -> PodTemplateSpec {
     let scheduling = &ensemble.spec.scheduling;

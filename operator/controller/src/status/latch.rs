@@ -6,6 +6,7 @@ use zke_api::condition::{self, condition};
 use zke_api::{Expectation, OperationStatus, RejectedTemplate, RemovalStatus, ZkEnsembleStatus};
 use zke_plan::{Decision, MemberId, Operation, OperationKind, Removal, Revision, Step};
 
+use crate::build::pod_template::TERMINATION_GRACE_PERIOD_S;
 use crate::ensemble::Ensemble;
 use crate::names::Names;
 use crate::observe::Look;
@@ -96,11 +97,15 @@ pub(super) fn latch(
             }
             if let Some(operation) = &mut status.operation {
                 if let Step::RemovePod { removal, .. } = step {
+                    let asked = operation.removal.as_ref().is_some_and(|known| known.pod_uid == removal.pod_uid);
                     operation.removal = Some(write_removal(&ensemble.names, removal));
+                    // Each member has its own time to go and to come back. Asking again gives it no more.
+                    if !asked {
+                        operation.deadline = renewal_deadline(ensemble, now);
+                    }
                 }
-                // Each member has its own time to come back.
-                if matches!(step, Step::RemovePod { .. } | Step::PutBack { .. }) {
-                    operation.deadline = deadline(ensemble, now);
+                if matches!(step, Step::PutBack { .. }) {
+                    operation.deadline = renewal_deadline(ensemble, now);
                 }
                 let (target, expect) = describe(ensemble, step);
                 let again = operation.step.as_deref() == Some(step.name()) && operation.target == target;
@@ -114,8 +119,17 @@ pub(super) fn latch(
 }
 
 fn deadline(ensemble: &Ensemble, from: Timestamp) -> Time {
-    let deadline_s = i64::from(ensemble.spec.progress_deadline_seconds);
-    Time(Timestamp::from_second(from.as_second().saturating_add(deadline_s)).unwrap_or(from))
+    after(from, i64::from(ensemble.spec.progress_deadline_seconds))
+}
+
+/// A pod has its grace period to go, and its successor the deadline to be ready: from its own beginning, which the plan
+/// counts from. So what a template that fails is called is never that it takes long.
+fn renewal_deadline(ensemble: &Ensemble, from: Timestamp) -> Time {
+    after(from, i64::from(ensemble.spec.progress_deadline_seconds) + TERMINATION_GRACE_PERIOD_S)
+}
+
+fn after(from: Timestamp, seconds: i64) -> Time {
+    Time(Timestamp::from_second(from.as_second().saturating_add(seconds)).unwrap_or(from))
 }
 
 fn write_removal(names: &Names, removal: &Removal) -> RemovalStatus {

@@ -240,6 +240,24 @@ fn an_operation_past_its_deadline_stalls_and_goes_on() {
 }
 
 #[test]
+fn a_renewed_member_has_its_grace_period_and_its_deadline_and_no_more_for_asking_again() {
+    let mut ensemble = ensemble();
+    ensemble.status = next(&ensemble, &look(&[0, 1, 2]), &begin(OperationKind::Update, 3), now());
+    let remove = |uid: &str| {
+        let removal = Removal { ordinal: 2, pod_uid: uid.to_owned(), member_id: MemberId(3), index: 98 };
+        Decision::Act(Step::RemovePod { removal, by: zke_plan::RemovalBy::Eviction })
+    };
+    let mut deadline = |uid, seconds| {
+        let at = Timestamp::from_second(now().as_second() + seconds).unwrap();
+        ensemble.status = next(&ensemble, &look(&[0, 1, 2]), &remove(uid), at);
+        ensemble.status.operation.as_ref().unwrap().deadline.0.as_second() - now().as_second()
+    };
+    assert_eq!(deadline("u-2", 100), 730);
+    assert_eq!(deadline("u-2", 200), 730);
+    assert_eq!(deadline("u-20", 300), 930);
+}
+
+#[test]
 fn figures_that_move_with_every_write_are_no_news() {
     let ensemble = ensemble();
     let status = next(&ensemble, &look(&[0, 1, 2]), &Decision::Done, now());
