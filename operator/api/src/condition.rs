@@ -18,6 +18,8 @@ pub const DEGRADED: &str = "Degraded";
 pub const INITIALIZED: &str = "Initialized";
 /// Membership could be changed now; when false the reason names what is in the way.
 pub const CHANGE_ALLOWED: &str = "ChangeAllowed";
+/// The newest backup that ended was a good one. Only there once a backup of the ensemble has ended.
+pub const BACKUP_HEALTHY: &str = "BackupHealthy";
 
 /// Of a schedule: its last backup failed, or a slot was missed, and no good backup has come since.
 pub const FAILING: &str = "Failing";

@@ -35,8 +35,8 @@ pub use schedule::{
 };
 pub use server::{FourLetterWord, Limits, LogFormat, LogLevel, Logging, Server, Session};
 pub use status::{
-    Endpoints, Expectation, MemberRole, MemberState, MemberStatus, OperationStatus, RejectedTemplate,
-    RemovalStatus, ZkEnsembleStatus,
+    Endpoints, Expectation, LastBackup, MemberRole, MemberState, MemberStatus, OperationStatus,
+    RejectedTemplate, RemovalStatus, ZkEnsembleStatus,
 };
 pub use storage::{ClaimMetadata, Retention, RetentionPolicy, Storage};
 

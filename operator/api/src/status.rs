@@ -73,6 +73,10 @@ pub struct ZkEnsembleStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejected: Option<RejectedTemplate>,
 
+    /// The newest good backup that still exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<LastBackup>,
+
     /// The operation under way: one at a time, written before it acts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<OperationStatus>,
@@ -88,6 +92,18 @@ pub struct ZkEnsembleStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
+}
+
+/// A backup that succeeded, as far as its ensemble shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastBackup {
+    pub last_success_time: Time,
+    /// Its ZkBackup.
+    pub last_backup: String,
+    /// All writes up to this zxid are in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zxid: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -22,7 +22,13 @@ where
 
 /// What changed for those who watch conditions.
 pub fn of_change(before: &ZkEnsembleStatus, after: &ZkEnsembleStatus) -> Vec<Event> {
-    let watched = [condition::READY, condition::AVAILABLE, condition::STALLED, condition::DEGRADED];
+    let watched = [
+        condition::READY,
+        condition::AVAILABLE,
+        condition::STALLED,
+        condition::DEGRADED,
+        condition::BACKUP_HEALTHY,
+    ];
     let mut events = Vec::new();
     for type_ in watched {
         let old = before.conditions.iter().find(|condition| condition.type_ == type_);
@@ -37,7 +43,8 @@ pub fn of_change(before: &ZkEnsembleStatus, after: &ZkEnsembleStatus) -> Vec<Eve
                     continue;
                 }
                 let lost = old.is_some_and(|old| old.status == "True") && new.status == "False";
-                let warn = abnormal || (lost && type_ == condition::AVAILABLE);
+                let warn =
+                    abnormal || (lost && [condition::AVAILABLE, condition::BACKUP_HEALTHY].contains(&type_));
                 let type_of_event = if warn { EventType::Warning } else { EventType::Normal };
                 events.push(event(
                     type_of_event,

@@ -2,8 +2,12 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder,
 };
+
+/// From a quick scaling to an update that waits for a slow volume on each of seven members.
+const OPERATION_BUCKETS_S: [f64; 9] = [2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0];
 
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -11,8 +15,10 @@ pub struct Metrics {
     pub reconciles: IntCounter,
     /// By reason.
     pub errors: IntCounterVec,
-    /// By operation type and result (`begun`, `finished`).
+    /// By operation type and result (`begun`, `finished`, `put_back`).
     pub operations: IntCounterVec,
+    /// Of those that finished, by operation type.
+    pub operation_seconds: HistogramVec,
     /// By step and result.
     pub steps: IntCounterVec,
     pub reconcile_seconds: Histogram,
@@ -39,6 +45,14 @@ impl Metrics {
                 Opts::new("zke_operator_operations_total", "Operations by type and result"),
                 &["type", "result"],
             )?,
+            operation_seconds: HistogramVec::new(
+                HistogramOpts::new(
+                    "zke_operator_operation_duration_seconds",
+                    "Time from the beginning of an operation to its end",
+                )
+                .buckets(OPERATION_BUCKETS_S.to_vec()),
+                &["type"],
+            )?,
             steps: IntCounterVec::new(
                 Opts::new("zke_operator_steps_total", "Steps of operations by kind and result"),
                 &["step", "result"],
@@ -64,6 +78,7 @@ impl Metrics {
         registry.register(Box::new(metrics.reconciles.clone()))?;
         registry.register(Box::new(metrics.errors.clone()))?;
         registry.register(Box::new(metrics.operations.clone()))?;
+        registry.register(Box::new(metrics.operation_seconds.clone()))?;
         registry.register(Box::new(metrics.steps.clone()))?;
         registry.register(Box::new(metrics.reconcile_seconds.clone()))?;
         registry.register(Box::new(metrics.backups.clone()))?;

@@ -11,10 +11,11 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::ListParams;
+use kube::core::DeserializeGuard;
 use kube::{Api, Client, Resource, ResourceExt};
 use zke_admin::tls::ClientIdentity;
 use zke_admin::v1::{self, LeaderStatusResponse, StatusResponse};
-use zke_api::{ENSEMBLE_ID_ANNOTATION, INITIALIZED_ANNOTATION, TEMPLATE_ANNOTATION};
+use zke_api::{ENSEMBLE_ID_ANNOTATION, INITIALIZED_ANNOTATION, TEMPLATE_ANNOTATION, ZkBackup};
 use zke_plan::{Budget, Claim, Disk, DiskState, EnsembleId, Leader, MemberId, Observed, Revision};
 
 use crate::admin::Member;
@@ -33,6 +34,8 @@ pub struct Look {
     pub members: BTreeMap<u32, Member>,
     pub answers: BTreeMap<u32, StatusResponse>,
     pub restoration: Restoration,
+    /// The ensemble's own, whatever became of them.
+    pub backups: Vec<ZkBackup>,
     /// The ordinal of the leader, and its answer.
     pub leader: Option<(u32, LeaderStatusResponse)>,
 }
@@ -76,9 +79,10 @@ impl Look {
         let seed = ensemble.status.operation.as_ref().and_then(|operation| operation.seed_member_id.as_ref());
         let seed = seed.and_then(|seed| seed.parse().ok());
         let restoration = Restoration::look(client, ensemble, seed).await?;
+        let backups = backups_of(client, ensemble).await?;
         let (members, answers) = ask_members(ensemble, identity, &pods).await;
         let mut look =
-            Self { stateful_set, budget, pods, claims, members, answers, restoration, leader: None };
+            Self { stateful_set, budget, pods, claims, members, answers, restoration, backups, leader: None };
         look.ask_leader(ensemble).await;
         Ok(look)
     }
@@ -251,6 +255,15 @@ fn seen_leader(ensemble: &Ensemble, answer: &LeaderStatusResponse) -> Option<Lea
         members,
         voter_sets: voter_sets.map(|set| set.member_ids.iter().copied().map(MemberId).collect()).collect(),
     })
+}
+
+/// One that cannot be read is its own reconciler's to report.
+async fn backups_of(client: &Client, ensemble: &Ensemble) -> Result<Vec<ZkBackup>, Error> {
+    let backups: Api<DeserializeGuard<ZkBackup>> = Api::namespaced(client.clone(), &ensemble.names.namespace);
+    let listed =
+        backups.list(&ListParams::default()).await.map_err(Error::kubernetes("listing the backups"))?;
+    let readable = listed.items.into_iter().filter_map(|backup| backup.0.ok());
+    Ok(readable.filter(|backup| backup.spec.ensemble_ref.name == ensemble.names.name).collect())
 }
 
 fn by_ordinal<K: Resource>(objects: Vec<K>, ordinal: impl Fn(&str) -> Option<u32>) -> BTreeMap<u32, K> {

@@ -14,7 +14,7 @@ use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
 use kube::{Api, Client, Resource, ResourceExt};
 use zke_api::{ZkEnsemble, ZkEnsembleStatus};
-use zke_plan::{Decision, EnsembleId, Step, plan};
+use zke_plan::{Decision, EnsembleId, OperationKind, Step, plan};
 
 use crate::act::Actor;
 use crate::apply::{apply, apply_passive, remove_unused_config_maps};
@@ -233,8 +233,14 @@ impl Run<'_> {
         match step {
             Step::Begin(operation) => operations.with_label_values(&[operation.kind.name(), "begun"]).inc(),
             Step::Finish { .. } => {
-                let kind = self.ensemble.status.operation.as_ref().map_or("", |operation| &operation.type_);
-                operations.with_label_values(&[kind, "finished"]).inc();
+                let Some(operation) = &self.ensemble.status.operation else { return };
+                operations.with_label_values(&[&operation.type_, "finished"]).inc();
+                let took = Timestamp::now().duration_since(operation.started_at.0);
+                let seconds = self.context.metrics.operation_seconds.with_label_values(&[&operation.type_]);
+                seconds.observe(took.as_secs_f64().max(0.0));
+            }
+            Step::PutBack { .. } => {
+                operations.with_label_values(&[OperationKind::Update.name(), "put_back"]).inc();
             }
             _ => {}
         }

@@ -18,7 +18,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
 use tokio::signal::unix::{SignalKind, signal};
-use zke_api::{NAME_LABEL, ZkEnsemble};
+use zke_api::{NAME_LABEL, ZkBackup, ZkEnsemble};
 
 use crate::args::Args;
 use crate::http::{Readiness, router};
@@ -114,6 +114,11 @@ fn controller(client: &Client, namespace: Option<&str>) -> Controller<Guarded> {
         .owns(api::<Job>(client, namespace), ours.clone())
         .watches(api::<Pod>(client, namespace), ours.clone(), ensemble_of)
         .watches(api::<PersistentVolumeClaim>(client, namespace), ours, ensemble_of)
+        .watches(
+            api::<DeserializeGuard<ZkBackup>>(client, namespace),
+            watcher::Config::default(),
+            ensemble_of_backup,
+        )
 }
 
 pub fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
@@ -124,6 +129,12 @@ where
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     }
+}
+
+/// One that cannot be read belongs to nobody.
+fn ensemble_of_backup(backup: DeserializeGuard<ZkBackup>) -> Option<ObjectRef<Guarded>> {
+    let backup = backup.0.ok()?;
+    Some(ObjectRef::new(&backup.spec.ensemble_ref.name).within(&backup.namespace()?))
 }
 
 fn ensemble_of<K: ResourceExt>(object: K) -> Option<ObjectRef<Guarded>> {

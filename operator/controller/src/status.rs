@@ -1,5 +1,6 @@
 //! The status that follows from one look and one decision. Pure.
 
+mod backups;
 mod conditions;
 mod latch;
 mod members;
@@ -14,6 +15,7 @@ pub use latch::latched;
 
 use crate::ensemble::Ensemble;
 use crate::observe::Look;
+use crate::status::backups::report_backups;
 use crate::status::conditions::Report;
 use crate::status::latch::latch;
 use crate::status::members::{members, orphaned_claims, report_members};
@@ -53,6 +55,7 @@ pub fn next(
     status.orphaned_claims = orphaned_claims(&status, &look.claims);
     Report { ensemble, look, decision, members: &members, now }.conditions(&mut status);
     status.members = members;
+    report_backups(&mut status, &look.backups, now);
     status
 }
 

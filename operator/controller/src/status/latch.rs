@@ -97,7 +97,8 @@ pub(super) fn latch(
             }
             if let Some(operation) = &mut status.operation {
                 if let Step::RemovePod { removal, .. } = step {
-                    let asked = operation.removal.as_ref().is_some_and(|known| known.pod_uid == removal.pod_uid);
+                    let asked =
+                        operation.removal.as_ref().is_some_and(|known| known.pod_uid == removal.pod_uid);
                     operation.removal = Some(write_removal(&ensemble.names, removal));
                     // Each member has its own time to go and to come back. Asking again gives it no more.
                     if !asked {

@@ -87,6 +87,7 @@ fn look(up: &[u32]) -> Look {
         members: BTreeMap::new(),
         answers,
         restoration: Restoration::default(),
+        backups: Vec::new(),
         leader: leader.map(|answer| (1, answer)),
     }
 }
