@@ -12,6 +12,7 @@ pub mod checkout;
 pub mod clients;
 pub mod cluster;
 pub mod control_plane;
+pub mod document;
 pub mod ensemble;
 pub mod go;
 pub mod host_link;

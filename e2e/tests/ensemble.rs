@@ -1,7 +1,5 @@
 //! Ensembles that things happen to, while a client writes and notes down what was acknowledged.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use zke_e2e::ensemble::{Ensemble, READY_LIMIT, manifest, uids};
@@ -159,26 +157,5 @@ fn members_run_under_the_restricted_pod_security_level() -> Result<()> {
         let security = &pod["spec"]["containers"][0]["securityContext"];
         assert_eq!(security["readOnlyRootFilesystem"], true, "{}", pod["metadata"]["name"]);
     }
-    Ok(())
-}
-
-#[test]
-#[ignore = "needs the local cluster: cargo xtask test"]
-fn an_ensemble_grows_and_shrinks_under_load() -> Result<()> {
-    let scenario = Scenario::open("scaling")?;
-    let ensemble = Ensemble::create(&scenario, "zk", 1)?;
-    let mut writer = ensemble.start_writer("/load")?;
-    writer.wait_for_writes(100)?;
-    for replicas in [3, 5, 3] {
-        scenario.run(&format!("scale zke zk --replicas={replicas}"))?;
-        wait_for("the operator's attention", Duration::from_secs(30), || {
-            let ensemble = ensemble.object()?;
-            let seen = ensemble["status"]["observedGeneration"] == ensemble["metadata"]["generation"];
-            Ok(seen.then_some(()))
-        })?;
-        ensemble.wait_until_ready()?;
-        writer.wait_for_writes(100)?;
-    }
-    writer.finish()?;
     Ok(())
 }

@@ -92,7 +92,7 @@ fn a_bad_image_stops_at_the_first_member_and_a_changed_spec_heals() -> Result<()
     next_version(&scenario, "0.1.2-next")?;
     let ensemble = Ensemble::create(&scenario, "zk", 3)?;
     // Soon enough for a test, and long enough for a good member to be ready.
-    ensemble.patch(&json!({"spec": {"progressDeadlineSeconds": 20}}))?;
+    ensemble.patch(&json!({"spec": {"progressDeadlineSeconds": 40}}))?;
     ensemble.wait_until_ready()?;
     let mut writer = ensemble.start_writer("/load")?;
     for bad in ["0.0.8-broken", "0.0.9-missing"] {

@@ -19,27 +19,46 @@ const STAGES: [(&str, &[&str]); 3] = [
     ("unit tests and simulation", &["test", "--locked", "--workspace", "--no-fail-fast"]),
 ];
 
-/// Tests on the local Kubernetes are ignored by plain `cargo test`. They change nodes, so they run one by one.
-/// The whole workspace is named, here and below: for one package Cargo would choose other features of the libraries
-/// and compile all of them again.
-const ON_THE_CLUSTER: &[&str] = &[
+/// Tests on the local Kubernetes are ignored by plain `cargo test`. The whole workspace is named, here and below: for
+/// one package Cargo would choose other features of the libraries and compile all of them again.
+///
+/// Each of these has a namespace of its own and waits most of its time, for pods and deadlines; so two go at a time.
+const IN_NAMESPACES: &[&str] = &[
     "test",
     "--locked",
     "--workspace",
     "--test",
     "backup",
     "--test",
+    "documents",
+    "--test",
+    "operations",
+    "--",
+    "--ignored",
+    "--test-threads=2",
+    "--nocapture",
+];
+
+/// These change nodes, the operator or the quick-start ensemble, so they run one by one.
+const ON_THE_CLUSTER: &[&str] = &[
+    "test",
+    "--locked",
+    "--workspace",
+    "--test",
     "ensemble",
     "--test",
     "local_cluster",
-    "--test",
-    "operations",
     "--test",
     "quickstart",
     "--",
     "--ignored",
     "--test-threads=1",
     "--nocapture",
+];
+
+const CLUSTER_STAGES: [(&str, &[&str]); 2] = [
+    ("tests on the local Kubernetes, two at a time", IN_NAMESPACES),
+    ("tests on the local Kubernetes", ON_THE_CLUSTER),
 ];
 
 /// Faults of real disks, which only root can cause.
@@ -97,8 +116,10 @@ fn run_stages(checkout: &Checkout, was_running: bool, progress: &Progress) -> Re
         failed.push("life of the local cluster");
     }
     up::up(checkout, progress)?;
-    if !stage(checkout, progress, "tests on the local Kubernetes", ON_THE_CLUSTER)? {
-        failed.push("tests on the local Kubernetes");
+    for (name, arguments) in CLUSTER_STAGES {
+        if !stage(checkout, progress, name, arguments)? {
+            failed.push(name);
+        }
     }
     match failed.as_slice() {
         [] => Ok(()),
