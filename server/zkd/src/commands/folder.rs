@@ -157,7 +157,7 @@ impl<D: Disk> Written<D> {
 /// What a failed write of a small file means.
 pub(super) fn storage(error: &StorageError) -> Box<Failure> {
     match error {
-        StorageError::Io { source, .. } => Failure::io(error, source),
+        StorageError::Io { attempt, file, source } => Failure::io(format_args!("{attempt} {file}"), source),
         StorageError::InUse { .. } => Failure::new(Reason::InUse, error.to_string()),
         _ => Failure::new(Reason::IoFailed, error.to_string()),
     }
@@ -277,6 +277,8 @@ mod tests {
                 let Err(failure) = take(&disk, &[7; 600_000]) else { continue };
                 let expected = if fault == Fault::NoSpace { Reason::NoSpace } else { Reason::IoFailed };
                 assert_eq!(failure.reason, expected, "operation {operation}: {}", failure.message);
+                let said = &failure.message;
+                assert!(said.starts_with("cannot ") && !said.contains("could not"), "{said}");
                 let left: Vec<_> =
                     disk.list().unwrap().into_iter().filter(|name| name.starts_with("daily.zks")).collect();
                 assert!(left.is_empty(), "operation {operation}: {left:?}");
