@@ -4,7 +4,10 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use zke_e2e::document;
 use zke_e2e::ensemble::{Ensemble, uids};
+use zke_e2e::kubectl::condition;
 use zke_e2e::program::Program;
 use zke_e2e::scenario::Scenario;
 
@@ -109,5 +112,41 @@ fn a_second_up_is_quick_and_changes_nothing() -> Result<()> {
     assert!(took < SECOND_UP_LIMIT, "{took:?}");
     assert_eq!(picture(&quickstart)?, before);
     assert_eq!(fs::read(quickstart.cluster.state().join("env"))?, files);
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs the local cluster: cargo xtask test"]
+fn an_upgrade_of_the_operators_chart_touches_no_member() -> Result<()> {
+    let quickstart = Scenario::visit("default")?;
+    let ensemble = Ensemble::existing(&quickstart, "quickstart");
+    ensemble.wait_until_ready()?;
+    let operator = || -> Result<Vec<(String, String)>> {
+        let pods = quickstart.kubectl.json(
+            "--namespace zke-system get pods --selector=app.kubernetes.io/name=zke-operator --field-selector=status.phase=Running",
+        )?;
+        Ok(uids(pods["items"].as_array().map_or(&[], Vec::as_slice)))
+    };
+    let upgrade = |level: &str| {
+        document::typed(
+            &quickstart,
+            &format!(
+                "helm upgrade zke-operator charts/zke-operator --namespace zke-system --reuse-values --set log.level={level} --wait --timeout 2m"
+            ),
+        )
+    };
+    let (members, before) = (uids(&ensemble.pods()?), operator()?);
+    upgrade("debug")?;
+    let after = operator()?;
+    ensure!(after != before, "the operator was not renewed: {after:?}");
+    // It has looked at the ensemble once it writes a status for another generation.
+    ensemble.patch(&json!({"spec": {"progressDeadlineSeconds": 601}}))?;
+    ensemble.wait_until_ready()?;
+    upgrade("info")?;
+    ensemble.patch(&json!({"spec": {"progressDeadlineSeconds": 600}}))?;
+    ensemble.wait_until_ready()?;
+    ensure!(uids(&ensemble.pods()?) == members, "members were renewed");
+    ensure!(condition(&ensemble.object()?, "Stalled").is_none());
+    println!("operator {before:?} became {after:?}; members {members:?} stayed");
     Ok(())
 }
