@@ -8,6 +8,8 @@ use foldhash::fast::RandomState;
 use hashbrown::HashSet;
 use zke_wire::{Acl, ErrorCode, Id, perms};
 
+use crate::distinguished_name;
+
 /// Whether a connection with these identities may read a node that has this list. For events at their delivery, too.
 pub fn may_read(acl: &[Acl], identities: &[Id]) -> bool {
     allows(acl, perms::READ, identities)
@@ -77,7 +79,7 @@ fn is_anyone(id: &Id) -> bool {
 
 /// Whether an identity came from authentication, rather than from where the connection comes.
 fn is_authenticated(identity: &Id) -> bool {
-    identity.scheme == "digest"
+    matches!(identity.scheme.as_str(), "digest" | "sasl" | "x509")
 }
 
 fn is_valid(id: &Id) -> bool {
@@ -88,7 +90,18 @@ fn is_valid(id: &Id) -> bool {
             matches!(id.id.split_once(':'), Some((_, digest)) if !digest.is_empty() && !digest.contains(':'))
         }
         "ip" => Network::parse(&id.id).is_some(),
+        "sasl" => is_principal(&id.id),
+        "x509" => distinguished_name::is_valid(&id.id),
         _ => false,
+    }
+}
+
+/// Whether Kerberos could call somebody so, which ZooKeeper asks of every name under `sasl`: no realm, or one behind a
+/// service and at most a host.
+fn is_principal(name: &str) -> bool {
+    match name.split_once('@') {
+        None => true,
+        Some((name, realm)) => !realm.contains(['@', '/']) && name.matches('/').count() <= 1,
     }
 }
 
@@ -97,7 +110,9 @@ fn matches(identity: &Id, pattern: &Id) -> bool {
         return false;
     }
     match identity.scheme.as_str() {
-        "digest" => identity.id == pattern.id,
+        "digest" | "x509" => identity.id == pattern.id,
+        // The user of that name is everyone to this scheme.
+        "sasl" => identity.id == pattern.id || identity.id == "super",
         "ip" => match (identity.id.parse(), Network::parse(&pattern.id)) {
             (Ok(address), Some(network)) => network.contains(address),
             _ => false,
@@ -168,14 +183,29 @@ mod tests {
             ("ip", "::/129"),
             ("ip", "1.2.3"),
             ("super", ""),
-            ("sasl", "a"),
+            ("sasl", "a/b/c@R"),
+            ("sasl", "a@b@c"),
+            ("sasl", "a@b/c"),
+            ("x509", "junk"),
+            ("auth ", ""),
             ("", ""),
         ];
         for (scheme, id) in bad {
             let acl = [entry(perms::ALL, scheme, id)];
             assert_eq!(stored_form(&acl, &[]), Err(ErrorCode::InvalidAcl), "{scheme}:{id}");
         }
-        for (scheme, id) in [("digest", ":b"), ("ip", "::/128"), ("ip", "1.2.3.4/0"), ("world", "anyone")] {
+        let good = [
+            ("digest", ":b"),
+            ("ip", "::/128"),
+            ("ip", "1.2.3.4/0"),
+            ("world", "anyone"),
+            ("sasl", "a"),
+            ("sasl", ""),
+            ("sasl", "a/b/c"),
+            ("sasl", "a/b@R"),
+            ("x509", "CN=a,O=b"),
+        ];
+        for (scheme, id) in good {
             assert!(stored_form(&[entry(perms::ALL, scheme, id)], &[]).is_ok(), "{scheme}:{id}");
         }
     }
@@ -185,9 +215,22 @@ mod tests {
         let auth = [entry(perms::READ, "auth", "ignored"), entry(perms::READ, "auth", "ignored")];
         let ip = Id::new("ip", "10.0.0.1");
         assert_eq!(stored_form(&auth, &[ip.clone(), Id::new("super", "")]), Err(ErrorCode::InvalidAcl));
-        let identities = [ip, Id::new("digest", "a:1"), Id::new("digest", "b:2")];
-        let expected = vec![entry(perms::READ, "digest", "a:1"), entry(perms::READ, "digest", "b:2")];
+        let names = [("digest", "a:1"), ("sasl", "al"), ("x509", "CN=a")];
+        let identities: Vec<Id> =
+            [ip].into_iter().chain(names.map(|(scheme, id)| Id::new(scheme, id))).collect();
+        let expected = names.map(|(scheme, id)| entry(perms::READ, scheme, id)).to_vec();
         assert_eq!(stored_form(&auth, &identities), Ok(expected));
+    }
+
+    #[test]
+    fn proven_names_match_themselves() {
+        let reads = |scheme: &str, name: &str, pattern: &str| {
+            may_read(&[entry(perms::READ, scheme, pattern)], &[Id::new(scheme, name)])
+        };
+        assert!(reads("x509", "CN=a", "CN=a") && !reads("x509", "CN=a", "cn=a"));
+        assert!(reads("sasl", "al", "al") && !reads("sasl", "al", "bo") && reads("sasl", "super", "bo"));
+        assert!(!reads("x509", "super", "CN=a") && !reads("digest", "super", "bo:x"));
+        assert!(!may_read(&[entry(perms::READ, "sasl", "al")], &[Id::new("digest", "al")]));
     }
 
     #[test]

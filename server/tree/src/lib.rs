@@ -21,6 +21,7 @@ mod codec;
 mod command;
 mod command_codec;
 mod digest;
+mod distinguished_name;
 mod event;
 mod ids;
 mod marks;
