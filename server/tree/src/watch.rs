@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use foldhash::fast::{FixedState, RandomState};
 use hashbrown::{HashMap, HashSet};
-use zke_wire::{EventKind, WatcherEvent, Zxid, path};
+use zke_wire::{EventKind, Id, WatcherEvent, Zxid, path};
 
+use crate::acl;
 use crate::event::{Event, Table};
 use crate::state::State;
 
@@ -119,8 +120,8 @@ impl<W: Copy + Eq + Hash> WatchTable<W> {
         self.tables_mut().into_iter().for_each(|(table, _)| table.remove_watcher(watcher));
     }
 
-    /// Arms what a reconnecting client waits for and has not missed. The events that it missed are for the caller to
-    /// send, before the reply, whether or not the client may read those nodes.
+    /// Arms what a reconnecting client waits for and has not been told. The events that it missed are for the caller to
+    /// send, before the reply.
     pub fn arm_all(&mut self, missed: &Missed, watcher: W) {
         missed.arm_data.iter().for_each(|path| self.data.arm(path, watcher));
         missed.arm_child.iter().for_each(|path| self.child.arm(path, watcher));
@@ -169,6 +170,10 @@ impl<W: Copy + Eq + Hash> Default for WatchTable<W> {
 }
 
 /// What setWatches finds: events that the client missed while it was away, and watches to arm since it missed none.
+///
+/// An event about a node that the client may not read any more is not told, or a list of watches would be a way round
+/// the access control list (CVE-2026-59739). Its watch is armed: at delivery the list is asked again. That a node is
+/// not there is told to everyone, as `exists` does.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Missed {
     /// In the order in which they are sent, before the reply and with zxid -1.
@@ -178,33 +183,40 @@ pub struct Missed {
 }
 
 impl Missed {
-    /// `last_zxid_seen` is the client's; `data`, `exist` and `child` are the paths it waits for, by how it came to.
+    /// `last_zxid_seen` is the client's; `data`, `exist` and `child` are the paths it waits for, by how it came to, and
+    /// `identities` are who it is.
     pub fn since(
         state: &State,
         last_zxid_seen: Zxid,
         data: Vec<String>,
         exist: Vec<String>,
         child: Vec<String>,
+        identities: &[Id],
     ) -> Missed {
         let stat = |path: &str| state.tree.find(path).map(|place| state.tree.stat(place));
+        let readable = |path: &str| {
+            state.tree.find(path).is_none_or(|place| acl::may_read(state.tree.acl(place), identities))
+        };
         let mut missed = Missed::default();
         for path in data {
             match stat(&path) {
                 None => missed.event(EventKind::NodeDeleted, path),
-                Some(stat) if stat.mzxid > last_zxid_seen => missed.event(EventKind::NodeDataChanged, path),
+                Some(stat) if stat.mzxid > last_zxid_seen && readable(&path) => {
+                    missed.event(EventKind::NodeDataChanged, path)
+                }
                 Some(_) => missed.arm_data.push(path),
             }
         }
         for path in exist {
             match stat(&path) {
-                Some(_) => missed.event(EventKind::NodeCreated, path),
-                None => missed.arm_data.push(path),
+                Some(_) if readable(&path) => missed.event(EventKind::NodeCreated, path),
+                _ => missed.arm_data.push(path),
             }
         }
         for path in child {
             match stat(&path) {
                 None => missed.event(EventKind::NodeDeleted, path),
-                Some(stat) if stat.pzxid > last_zxid_seen => {
+                Some(stat) if stat.pzxid > last_zxid_seen && readable(&path) => {
                     missed.event(EventKind::NodeChildrenChanged, path)
                 }
                 Some(_) => missed.arm_child.push(path),

@@ -91,7 +91,7 @@ pub fn answer(read: Read, xid: i32, state: &State, asker: &Asker<'_>, out: &mut 
             watcher_found(asker.watches.lock().disarm(&path, kind, asker.connection))
         }
         Read::SetWatches { relative_zxid, data, exist, child, persistent, recursive } => {
-            let missed = Missed::since(state, relative_zxid, data, exist, child);
+            let missed = Missed::since(state, relative_zxid, data, exist, child, asker.identities);
             for event in &missed.events {
                 encode_event(Zxid::UNKNOWN, event, out);
                 messages += 1;
