@@ -12,6 +12,7 @@ use zke_consensus::{Ensemble, Serving};
 use zke_tree::Term;
 use zke_wire::FrameDecoder;
 
+use crate::access::Access;
 use crate::barriers::Barriers;
 use crate::config::Config;
 use crate::hub::Hub;
@@ -24,6 +25,7 @@ pub struct Clients {
     pub hub: Arc<Hub>,
     pub stats: Arc<Stats>,
     pub config: Config,
+    pub access: Arc<Access>,
     pub frames: FrameDecoder,
     pub barriers: Barriers,
     /// Cancelled once, when this process takes no more requests: what was read is answered, then connections close.
@@ -35,7 +37,13 @@ pub struct Clients {
 }
 
 impl Clients {
-    pub fn new(ensemble: Ensemble, hub: Arc<Hub>, stats: Arc<Stats>, config: Config) -> Arc<Self> {
+    pub fn new(
+        ensemble: Ensemble,
+        hub: Arc<Hub>,
+        stats: Arc<Stats>,
+        config: Config,
+        access: Access,
+    ) -> Arc<Self> {
         hub.reached(&ensemble.state().read());
         Arc::new(Self {
             ensemble,
@@ -43,6 +51,7 @@ impl Clients {
             stats,
             frames: FrameDecoder::new(config.max_message_len),
             config,
+            access: Arc::new(access),
             barriers: Barriers::default(),
             stop: CancellationToken::new(),
             connections_max: open_files::raise().saturating_sub(open_files::RESERVED),
@@ -51,12 +60,14 @@ impl Clients {
         })
     }
 
-    /// What goes on beside the connections: lets clients in while the ensemble says so, and takes read barriers.
+    /// What goes on beside the connections: lets clients in while the ensemble says so, takes read barriers, and
+    /// looks for new certificates and users.
     /// Runs until the ensemble ends.
     pub async fn run(&self) {
         tokio::select! {
             () = self.follow_serving() => {}
             () = self.barriers.run(&self.ensemble, &self.hub) => {}
+            () = self.access.follow_files() => {}
         }
         self.hub.serve(false);
     }

@@ -10,6 +10,8 @@ mod address;
 mod arguments;
 mod managed;
 mod properties;
+mod secret;
+mod security;
 mod server;
 mod settings;
 mod zoo_cfg;
@@ -24,6 +26,9 @@ use std::path::{Path, PathBuf};
 pub use address::{Address, Host, Listen};
 pub use arguments::{Arguments, CommandLine};
 pub use managed::{Managed, PeerTls};
+pub use secret::Secret;
+pub(crate) use security::is_digest;
+pub use security::{ClientAuth, Password, Sasl, Security, Store, StoreKind, Switch, Tls, Versions};
 pub use server::{Role, Server, ServerId};
 pub use settings::Origin;
 
@@ -37,8 +42,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Holds the log; the same as `data_dir` unless `dataLogDir` says otherwise.
     pub log_dir: PathBuf,
-    /// Where clients are waited for, in plain text.
-    pub clients: Listen,
+    /// Where clients are waited for, in plain text; `None` where TLS alone is spoken.
+    pub clients: Option<Listen>,
     /// The unit of ZooKeeper's timeouts, above 0.
     pub tick_ms: i32,
     /// In ticks, above 0. Shown to whoever asks for the configuration.
@@ -53,8 +58,7 @@ pub struct Config {
     /// `jute.maxbuffer`: the longest message a client may send, in bytes.
     pub max_message_len: usize,
     pub four_letter_words: Whitelist,
-    /// `user:digest` of the one whom no access control list stops.
-    pub super_digest: Option<String>,
+    pub security: Security,
     /// Admin commands, probes and metrics; `None` when switched off.
     pub admin_http: Option<Listen>,
     /// A second place for metrics alone, where ZooKeeper's Prometheus provider has them.

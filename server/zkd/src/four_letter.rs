@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 use zke_wire::Zxid;
 
-use crate::config::{Config, Ensemble, Role};
+use crate::config::{Config, Ensemble, Listen, Role};
 
 /// What comes before the comma is the ZooKeeper whose behaviour clients may expect, then which one this really is.
 /// Clients take the first part apart to decide what they can ask for.
@@ -275,8 +275,10 @@ fn write_monitor(text: &mut String, view: &ServerView) -> fmt::Result {
 }
 
 fn write_config(text: &mut String, config: &Config, view: &ServerView) -> fmt::Result {
-    writeln!(text, "clientPort={}", config.clients.port)?;
-    writeln!(text, "secureClientPort=-1")?;
+    // -1 is how ZooKeeper shows a port that is not open.
+    let port = |listen: &Option<Listen>| listen.as_ref().map_or(-1, |listen| i32::from(listen.port));
+    writeln!(text, "clientPort={}", port(&config.clients))?;
+    writeln!(text, "secureClientPort={}", port(&config.security.secure_clients))?;
     writeln!(text, "dataDir={}", config.data_dir.display())?;
     writeln!(text, "dataDirSize={}", view.data_dir_bytes)?;
     writeln!(text, "dataLogDir={}", config.log_dir.display())?;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use rand::RngCore as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use zke_tree::Command;
 use zke_wire::{ConnectRequest, FirstBytes, FrameDecoder, SessionId};
 
@@ -26,13 +26,15 @@ const CATCH_UP: Duration = Duration::from_secs(1);
 /// Bytes to ask the socket for: a connect request, and what eager clients send right behind it.
 const FIRST_READ: usize = 512;
 
-/// Reads until the first message is whole. `None` if the peer hangs up, takes too long, or sends what no client sends.
+/// Reads until the first message is whole. `None` if the peer hangs up, is not done by then, or sends what no client
+/// sends.
 pub async fn first_bytes(
     from: &mut (impl AsyncRead + Unpin),
     buffer: &mut BytesMut,
     frames: FrameDecoder,
+    until: Instant,
 ) -> Option<FirstBytes> {
-    timeout(SESSIONLESS_TIMEOUT, async {
+    timeout_at(until, async {
         loop {
             if let Some(first) = frames.first(buffer).ok()? {
                 return Some(first);

@@ -1,8 +1,9 @@
 //! Who a connection is: the identities that its requests are checked against.
 //!
-//! A connection begins as the address it comes from; `auth` requests add to that. Identities belong to the connection,
-//! not to the session: clients present them again after a reconnect. `world:anyone` is implied and never listed.
-//! Passwords are digested here and go no further.
+//! A connection begins as the address it comes from and, with TLS, as the subject of its certificate; `auth` and `sasl`
+//! requests add to that. Identities belong to the connection, not to the session: clients present them again after a
+//! reconnect. `world:anyone` is implied and never listed. Passwords are digested here and go no further, and what is
+//! compared with a secret is compared in constant time.
 
 use std::net::IpAddr;
 
@@ -10,7 +11,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use sha1::{Digest as _, Sha1};
+use subtle::ConstantTimeEq as _;
 use zke_wire::Id;
+
+use crate::access::Known;
+use crate::config::Switch;
 
 /// Each identity travels with each write of its connection; real clients have one or two.
 const MAX_IDENTITIES: usize = 64;
@@ -22,8 +27,10 @@ pub struct Identities(Vec<Id>);
 /// The presented credentials name nobody here: answered with AuthFailed, then the connection is closed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
-    #[error("cannot authenticate by scheme {0:?}: this server knows digest and ip")]
+    #[error("cannot authenticate by scheme {0:?}: digest, ip and, with a certificate, x509 are known here")]
     UnknownScheme(String),
+    #[error("cannot authenticate by x509: the client has shown no certificate")]
+    NoCertificate,
     #[error("cannot add another identity: a connection has at most {MAX_IDENTITIES}")]
     TooMany,
 }
@@ -38,22 +45,52 @@ impl Identities {
         &self.0
     }
 
-    /// Adds what `auth` proves under `scheme`. `super_digest` is `user:digest` of the one who may do everything.
+    /// Whether one of them is of one of these schemes.
+    pub fn has_any(&self, schemes: &[String]) -> bool {
+        self.0.iter().any(|id| schemes.contains(&id.scheme))
+    }
+
+    /// Adds what an `auth` request proves under `scheme`.
     ///
     /// # Errors
     /// [`AuthError`]; the identities are as before.
-    pub fn add(&mut self, scheme: &str, auth: &Bytes, super_digest: Option<&str>) -> Result<(), AuthError> {
+    pub fn add(&mut self, scheme: &str, auth: &Bytes, known: &Known) -> Result<(), AuthError> {
         match scheme {
             // The address was an identity from the first moment, and nothing in the request can change it.
             "ip" => Ok(()),
-            "digest" => {
+            // Likewise the certificate.
+            "x509" if self.0.iter().any(|id| id.scheme == "x509") => Ok(()),
+            "x509" => Err(AuthError::NoCertificate),
+            "digest" if known.digest == Switch::On => {
                 let id = digest(auth);
-                let superuser = super_digest == Some(id.as_str());
+                // Each is compared, so that the time tells nothing of which one it was.
+                let supers = known.super_digests.iter();
+                let superuser = supers.fold(false, |found, digest| {
+                    bool::from(digest.reveal().as_bytes().ct_eq(id.as_bytes())) || found
+                });
                 self.insert(Id::new("digest", id))?;
                 if superuser { self.insert(Id::new("super", "")) } else { Ok(()) }
             }
             other => Err(AuthError::UnknownScheme(other.to_owned())),
         }
+    }
+
+    /// Adds the subject of the certificate that the client has shown and we trust.
+    pub fn add_certificate(&mut self, subject: String, known: &Known) {
+        if known.x509_super_user.as_ref() == Some(&subject) {
+            self.0.push(Id::new("super", subject.clone()));
+        }
+        self.0.push(Id::new("x509", subject));
+    }
+
+    /// Adds a user of SASL, and `super` if that is one.
+    ///
+    /// # Errors
+    /// [`AuthError::TooMany`].
+    pub fn add_sasl(&mut self, user: String, super_users: &[String]) -> Result<(), AuthError> {
+        let superuser = super_users.contains(&user);
+        self.insert(Id::new("sasl", user))?;
+        if superuser { self.insert(Id::new("super", "")) } else { Ok(()) }
     }
 
     fn insert(&mut self, id: Id) -> Result<(), AuthError> {
@@ -78,6 +115,7 @@ fn digest(user_and_password: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Secret;
 
     fn identities() -> Identities {
         Identities::of("127.0.0.1".parse().unwrap())
@@ -93,7 +131,7 @@ mod tests {
     fn authenticating_twice_adds_one_identity() {
         let mut identities = identities();
         for _ in 0..2 {
-            identities.add("digest", &Bytes::from_static(b"user:pass"), None).unwrap();
+            identities.add("digest", &Bytes::from_static(b"user:pass"), &Known::default()).unwrap();
         }
         assert_eq!(
             identities.as_slice(),
@@ -104,10 +142,11 @@ mod tests {
     #[test]
     fn the_super_digest_makes_super() {
         let mut identities = identities();
-        let super_digest = Some("super:lK75jTNcA+U9vtVEw5vB51mj/w4=");
-        identities.add("digest", &Bytes::from_static(b"super:wrong"), super_digest).unwrap();
+        let super_digests = vec![Secret::new("root:x"), Secret::new("super:lK75jTNcA+U9vtVEw5vB51mj/w4=")];
+        let known = Known { super_digests, ..Known::default() };
+        identities.add("digest", &Bytes::from_static(b"super:wrong"), &known).unwrap();
         assert!(!identities.as_slice().contains(&Id::new("super", "")));
-        identities.add("digest", &Bytes::from_static(b"super:secret"), super_digest).unwrap();
+        identities.add("digest", &Bytes::from_static(b"super:secret"), &known).unwrap();
         assert!(identities.as_slice().contains(&Id::new("super", "")));
     }
 
@@ -115,10 +154,34 @@ mod tests {
     fn unknown_schemes_and_endless_identities_are_refused() {
         let mut identities = identities();
         let auth = Bytes::from_static(b"x");
-        assert_eq!(identities.add("sasl", &auth, None), Err(AuthError::UnknownScheme("sasl".to_owned())));
+        let known = Known::default();
+        assert_eq!(identities.add("sasl", &auth, &known), Err(AuthError::UnknownScheme("sasl".to_owned())));
+        assert_eq!(identities.add("x509", &auth, &known), Err(AuthError::NoCertificate));
         let added = (0..MAX_IDENTITIES)
-            .take_while(|n| identities.add("digest", &Bytes::from(format!("u{n}:p")), None).is_ok())
+            .take_while(|n| identities.add("digest", &Bytes::from(format!("u{n}:p")), &known).is_ok())
             .count();
         assert_eq!(added, MAX_IDENTITIES - 1);
+    }
+
+    #[test]
+    fn digest_can_be_switched_off() {
+        let known = Known { digest: Switch::Off, ..Known::default() };
+        let refused = identities().add("digest", &Bytes::from_static(b"user:pass"), &known);
+        assert_eq!(refused, Err(AuthError::UnknownScheme("digest".to_owned())));
+    }
+
+    #[test]
+    fn certificates_and_sasl_users_can_be_super() {
+        let known = Known { x509_super_user: Some("CN=root".to_owned()), ..Known::default() };
+        let mut root = identities();
+        root.add_certificate("CN=root".to_owned(), &known);
+        assert_eq!(root.as_slice()[1..], [Id::new("super", "CN=root"), Id::new("x509", "CN=root")]);
+        assert_eq!(root.add("x509", &Bytes::new(), &known), Ok(()));
+        let mut other = identities();
+        other.add_certificate("CN=roof".to_owned(), &known);
+        assert_eq!(other.as_slice()[1..], [Id::new("x509", "CN=roof")]);
+        other.add_sasl("al".to_owned(), &["al".to_owned()]).unwrap();
+        assert_eq!(other.as_slice()[2..], [Id::new("sasl", "al"), Id::new("super", "")]);
+        assert!(other.has_any(&["sasl".to_owned()]) && !other.has_any(&["digest".to_owned()]));
     }
 }

@@ -1,23 +1,26 @@
 //! The daemon: clients, probes and people on one side, the ensemble on the other.
 //!
-//! A request's way: [`listener`] accepts, [`handshake`] gets the connection a session, [`socket`] turns bytes into
+//! A request's way: [`listener`] accepts, [`entrance`] does TLS, [`handshake`] gets the connection a session, [`socket`] turns bytes into
 //! [`requests`]; a write goes to the ensemble and comes back through [`hub`] when it is applied, a read is evaluated
 //! against this member's state; [`connection`] keeps both in the session's order with its [`fifo`].
 //!
 //! Never serves a client outside the ensemble's serving lease, and never blocks the thread that applies the log.
 
+pub mod access;
 mod admin;
 pub mod barriers;
 pub mod clients;
 pub mod commands;
 pub mod config;
 pub mod connection;
+pub mod entrance;
 pub mod fifo;
 pub mod four_letter;
 pub mod handshake;
 pub mod http;
 pub mod hub;
 pub mod identity;
+pub mod jaas;
 pub mod listener;
 pub mod logging;
 pub mod metrics;
@@ -26,8 +29,10 @@ pub mod pending;
 pub mod reads;
 mod replies;
 pub mod requests;
+pub mod sasl;
 pub mod shutdown;
 pub mod socket;
 pub mod start;
 pub mod stats;
+pub mod tls;
 pub mod view;

@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::clients::Clients;
 use crate::config::Listen;
-use crate::socket;
+use crate::entrance::{self, Entrance};
 
 /// Connections that the kernel holds while we are busy: all clients of a member that died come at once.
 const BACKLOG: i32 = 4_096;
@@ -63,7 +63,7 @@ pub fn bind_address(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Serves clients on `socket` until [`Clients::stop`] is cancelled; then accepts nothing more, lets connections
 /// answer what they have read, and returns when they are gone, after [`DRAIN_TIMEOUT`] at the latest.
-pub async fn run(socket: TcpListener, clients: Arc<Clients>) {
+pub async fn run(socket: TcpListener, entrance: Entrance, clients: Arc<Clients>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -71,7 +71,7 @@ pub async fn run(socket: TcpListener, clients: Arc<Clients>) {
             () = clients.stop.cancelled() => break,
             Some(ended) = connections.join_next() => report(ended),
             accepted = socket.accept() => match accepted {
-                Ok((stream, peer)) => admit(&mut connections, &clients, stream, peer),
+                Ok((stream, peer)) => admit(&mut connections, &clients, entrance, stream, peer),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a client");
                     sleep(ACCEPT_RETRY).await;
@@ -92,7 +92,13 @@ pub async fn run(socket: TcpListener, clients: Arc<Clients>) {
     }
 }
 
-fn admit(connections: &mut JoinSet<()>, clients: &Arc<Clients>, stream: TcpStream, peer: SocketAddr) {
+fn admit(
+    connections: &mut JoinSet<()>,
+    clients: &Arc<Clients>,
+    entrance: Entrance,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
     // An IPv4 client of a socket for both families is shown, counted and identified as such.
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     let Some(seat) = clients.seat(peer.ip()) else {
@@ -106,7 +112,7 @@ fn admit(connections: &mut JoinSet<()>, clients: &Arc<Clients>, stream: TcpStrea
     }
     let clients = Arc::clone(clients);
     connections.spawn(async move {
-        socket::serve(&clients, stream, peer).await;
+        entrance::serve(&clients, stream, peer, entrance).await;
         drop(seat);
     });
 }

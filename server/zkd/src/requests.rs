@@ -1,8 +1,9 @@
 //! What is done about each request: sorted once, when it arrives.
 //!
 //! A request either goes through the log, or is answered from this member's state in its turn, or concerns the
-//! connection alone. Nothing here waits, and nothing is left without an answer: what this server does not serve yet
-//! is answered Unimplemented and the connection goes on.
+//! connection alone. Nothing here waits, and nothing is left without an answer, but for what ZooKeeper, too, hangs up
+//! on. What this server does not serve yet is answered Unimplemented and the connection goes on; what is no request of
+//! a client at all ends it behind that answer.
 
 use bytes::{Buf, Bytes};
 use zke_tree::{WatchKind, WriteOp};
@@ -21,6 +22,10 @@ pub enum Action {
     Sync { path: String },
     /// Answered on arrival.
     Auth { scheme: String, auth: Bytes },
+    /// The same.
+    Sasl { token: Bytes },
+    /// Answered Unimplemented in its turn; then the connection ends.
+    Foreign,
 }
 
 /// What is answered from this member's state.
@@ -87,23 +92,32 @@ pub enum ReadOp {
     GetChildren { path: String },
 }
 
-/// The first eight bytes of a request's frame, which ought to be its header, were not there. Without a xid there is
-/// nothing to answer: the connection is closed.
+/// Why there is no answer: the connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("cannot read a request: its frame ends within the header")]
-pub struct NoHeader;
+pub enum Unreadable {
+    /// Without a xid there is nothing to answer.
+    #[error("cannot read a request: its frame ends within the header")]
+    NoHeader,
+    /// As ZooKeeper: whoever sends such credentials is not spoken to.
+    #[error("cannot read a request to authenticate: its frame ends too early, or its token is null")]
+    Credentials,
+}
 
 /// Splits a frame into its xid and what to do about it.
 ///
 /// # Errors
-/// [`NoHeader`] if the frame is too short. A body that cannot be decoded is answered MarshallingError.
-pub fn decode(mut frame: Bytes) -> Result<(i32, Action), NoHeader> {
-    let xid = frame.try_get_i32().map_err(|_| NoHeader)?;
-    let op = frame.try_get_i32().map_err(|_| NoHeader)?;
-    let action = match OpCode::from_i32(op).map(|op| Request::decode(op, frame)) {
-        Some(Ok(request)) => sort(request),
-        Some(Err(_)) => Action::Read(Read::Refused(ErrorCode::MarshallingError)),
-        None => Action::Read(Read::Refused(ErrorCode::Unimplemented)),
+/// [`Unreadable`]. Any other body that cannot be decoded is answered MarshallingError.
+pub fn decode(mut frame: Bytes) -> Result<(i32, Action), Unreadable> {
+    let xid = frame.try_get_i32().map_err(|_| Unreadable::NoHeader)?;
+    let op = frame.try_get_i32().map_err(|_| Unreadable::NoHeader)?;
+    let Some(op) = OpCode::from_i32(op).filter(|op| *op != OpCode::Check) else {
+        return Ok((xid, Action::Foreign));
+    };
+    let action = match Request::decode(op, frame) {
+        Ok(Request::Sasl { token: None }) => return Err(Unreadable::Credentials),
+        Ok(request) => sort(request),
+        Err(_) if matches!(op, OpCode::Auth | OpCode::Sasl) => return Err(Unreadable::Credentials),
+        Err(_) => Action::Read(Read::Refused(ErrorCode::MarshallingError)),
     };
     Ok((xid, action))
 }
@@ -133,6 +147,8 @@ fn sort(request: Request) -> Action {
         Request::Close => return Action::Close,
         Request::Sync { path } => return Action::Sync { path },
         Request::Auth { scheme, auth } => return Action::Auth { scheme, auth },
+        Request::Sasl { token } => return Action::Sasl { token: token.unwrap_or_default() },
+        Request::Check { .. } => return Action::Foreign,
         Request::Ping => Read::Ping,
         Request::Exists { path, watch } => Read::Exists { path, watch },
         Request::GetData { path, watch } => Read::GetData { path, watch },
@@ -164,9 +180,7 @@ fn sort(request: Request) -> Action {
             Some(ops) => Read::MultiRead { ops },
             None => Read::Refused(ErrorCode::MarshallingError),
         },
-        Request::Check { .. } | Request::Reconfig { .. } | Request::Sasl { .. } => {
-            Read::Refused(ErrorCode::Unimplemented)
-        }
+        Request::Reconfig { .. } => Read::Refused(ErrorCode::Unimplemented),
     })
 }
 
@@ -206,16 +220,13 @@ mod tests {
     }
 
     #[test]
-    fn unknown_and_unserved_opcodes_are_refused_in_their_turn() {
+    fn what_is_no_request_of_a_client_is_foreign() {
         for op in [0, -1, -10, 13, 20, 999] {
             // A path and a version, so that what is known decodes.
             let body = [0, 0, 0, 1, b'/', 255, 255, 255, 255];
             let (xid, action) = decode(frame(7, op, &body)).unwrap();
             assert_eq!(xid, 7);
-            assert!(
-                matches!(action, Action::Read(Read::Refused(ErrorCode::Unimplemented))),
-                "{op}: {action:?}"
-            );
+            assert!(matches!(action, Action::Foreign), "{op}: {action:?}");
         }
     }
 
@@ -242,6 +253,14 @@ mod tests {
 
     #[test]
     fn a_frame_without_a_header_has_no_answer() {
-        assert_eq!(decode(Bytes::from_static(&[0, 0, 0, 1, 0, 0])).unwrap_err(), NoHeader);
+        assert_eq!(decode(Bytes::from_static(&[0, 0, 0, 1, 0, 0])).unwrap_err(), Unreadable::NoHeader);
+    }
+
+    #[test]
+    fn credentials_that_cannot_be_read_have_no_answer() {
+        let null_token = frame(1, 102, &[255; 4]);
+        for request in [frame(1, 100, &[0; 5]), frame(1, 102, &[]), null_token] {
+            assert_eq!(decode(request).unwrap_err(), Unreadable::Credentials);
+        }
     }
 }

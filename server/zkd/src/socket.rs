@@ -2,21 +2,19 @@
 //! that takes what is queued with as few writes as possible, both in one task, so that a pipelined batch of reads is
 //! answered by a single write without another thread.
 
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{sleep, timeout};
-use zke_wire::{ConnectRequest, FirstBytes};
+use zke_wire::{ConnectRequest, ErrorCode, FirstBytes};
 
 use crate::clients::Clients;
 use crate::connection::{Blocked, Connection, Ending, Outbox};
-use crate::requests::{self, Action};
+use crate::entrance::{Guest, Transport};
+use crate::requests::{self, Action, Read};
 use crate::{four_letter, handshake, view};
 
 /// How long the last bytes of a connection may take to leave, and how long the peer may then take to hang up too.
@@ -35,24 +33,28 @@ enum Stop {
     NoMore,
 }
 
-/// Serves an accepted connection until it is over.
-pub async fn serve(clients: &Clients, mut stream: TcpStream, peer: SocketAddr) {
+/// Serves a connection until it is over.
+pub async fn serve(clients: &Clients, mut stream: impl Transport, guest: Guest) {
     let mut buffer = BytesMut::new();
     let first = tokio::select! {
-        first = handshake::first_bytes(&mut stream, &mut buffer, clients.frames) => first,
+        first = handshake::first_bytes(&mut stream, &mut buffer, clients.frames, guest.until) => first,
         () = clients.stop.cancelled() => None,
     };
     match first {
         Some(FirstBytes::FourLetter(word)) => {
             if let Some(text) = four_letter_word(clients, word).await {
                 // A peer that does not wait for its answer needs no other.
-                let _ = timeout(FLUSH_TIMEOUT, stream.write_all(text.as_bytes())).await;
+                let _ = timeout(FLUSH_TIMEOUT, async {
+                    stream.write_all(text.as_bytes()).await?;
+                    stream.flush().await
+                })
+                .await;
             }
             hang_up(&mut stream).await;
         }
         Some(FirstBytes::Frame(frame)) => {
             if let Ok(request) = ConnectRequest::decode(frame) {
-                converse(clients, &mut stream, buffer, request, peer).await;
+                converse(clients, &mut stream, buffer, request, guest).await;
             }
         }
         None => {}
@@ -66,16 +68,19 @@ async fn four_letter_word(clients: &Clients, word: [u8; 4]) -> Option<String> {
 
 async fn converse(
     clients: &Clients,
-    stream: &mut TcpStream,
+    stream: &mut impl Transport,
     buffer: BytesMut,
     request: ConnectRequest,
-    peer: SocketAddr,
+    guest: Guest,
 ) {
-    let Some(connection) = clients.hub.admit(peer) else {
+    let Some(connection) = clients.hub.admit(guest.peer) else {
         clients.stats.connections_rejected.add(1);
         return;
     };
-    let (from, to) = stream.split();
+    if let Some(subject) = guest.subject {
+        connection.add_certificate(subject, &clients.access.known());
+    }
+    let (from, to) = stream.halves();
     let flushed = tokio::select! {
         biased;
         () = connection.cut() => {
@@ -96,7 +101,7 @@ async fn converse(
 async fn read(
     clients: &Clients,
     connection: &Arc<Connection>,
-    from: ReadHalf<'_>,
+    from: impl AsyncRead + Unpin,
     buffer: BytesMut,
     request: ConnectRequest,
 ) {
@@ -116,7 +121,7 @@ async fn read(
 async fn requests(
     clients: &Clients,
     connection: &Arc<Connection>,
-    mut from: ReadHalf<'_>,
+    mut from: impl AsyncRead + Unpin,
     mut buffer: BytesMut,
 ) -> Stop {
     let mut stopped = pin!(connection.reading_stopped());
@@ -185,6 +190,13 @@ async fn request(
         let Ok((xid, action)) = requests::decode(frame.clone()) else {
             return Some(Stop::HungUp);
         };
+        let required = &clients.access.security.required_schemes;
+        let presents = matches!(action, Action::Auth { .. } | Action::Sasl { .. });
+        if !required.is_empty() && !presents && !connection.has_proven_itself(xid, required) {
+            tracing::info!(peer = %connection.peer(), ?required, "closing a connection: its client has not authenticated");
+            clients.stats.auth_failures.add(1);
+            return Some(Stop::NoMore);
+        }
         let op = match action {
             Action::Read(read) => {
                 let state = clients.ensemble.state().read();
@@ -201,6 +213,16 @@ async fn request(
                 return None;
             }
             Action::Auth { scheme, auth } => return authenticate(clients, connection, xid, &scheme, &auth),
+            Action::Sasl { token } => return sasl(clients, connection, xid, &token),
+            Action::Foreign => {
+                let refused = Read::Refused(ErrorCode::Unimplemented);
+                let state = clients.ensemble.state().read();
+                connection.read(xid, received, refused, &state, &clients.hub.watches);
+                drop(state);
+                tracing::info!(peer = %connection.peer(), "closing a connection: no client asks for that");
+                connection.end(Ending::Draining);
+                return Some(Stop::NoMore);
+            }
             Action::Write(op) => Some(op),
             Action::Close => None,
         };
@@ -227,22 +249,38 @@ fn authenticate(
     scheme: &str,
     auth: &Bytes,
 ) -> Option<Stop> {
-    let super_digest = clients.config.super_digest.as_deref();
-    let error = connection.authenticate(xid, scheme, auth, super_digest).err()?;
+    let known = clients.access.known();
+    let error = connection.authenticate(xid, scheme, auth, &known).err()?;
     tracing::info!(peer = %connection.peer(), %error, "refusing a client's credentials");
     clients.stats.auth_failures.add(1);
     Some(Stop::NoMore)
 }
 
+fn sasl(clients: &Clients, connection: &Connection, xid: i32, token: &[u8]) -> Option<Stop> {
+    let security = &clients.access.security;
+    let refusal = if security.required_schemes.iter().any(|scheme| scheme == "sasl") {
+        ErrorCode::SessionClosedRequireSaslAuth
+    } else {
+        ErrorCode::AuthFailed
+    };
+    let known = clients.access.known();
+    let error = connection.sasl(xid, token, security.sasl.as_ref(), &known, refusal).err()?;
+    tracing::info!(peer = %connection.peer(), %error, "refusing a client's credentials");
+    clients.stats.auth_failures.add(1);
+    // If it may stay, it goes on.
+    (!connection.is_open()).then_some(Stop::NoMore)
+}
+
 /// Writes what is queued until all is said (true), or the peer takes no more (false).
-async fn write(clients: &Clients, connection: &Connection, mut to: WriteHalf<'_>) -> bool {
+async fn write(clients: &Clients, connection: &Connection, mut to: impl AsyncWrite + Unpin) -> bool {
     let mut out = BytesMut::new();
     loop {
         match connection.take_outbox(&mut out) {
             Outbox::Wait => connection.output().await,
             Outbox::End => return true,
             Outbox::Write => {
-                if to.write_all(&out).await.is_err() {
+                // TLS keeps what the socket did not take at once until it is flushed; TCP has nothing to flush.
+                if to.write_all(&out).await.is_err() || to.flush().await.is_err() {
                     return false;
                 }
                 clients.stats.bytes_sent.add(out.len() as u64);
@@ -263,7 +301,7 @@ fn count_received(clients: &Clients, connection: &Connection, frames: u64) {
 
 /// Says that nothing more comes, then takes what the peer still sends: closing over unread bytes would reset the
 /// connection and could destroy the last answer on its way.
-async fn hang_up(stream: &mut TcpStream) {
+async fn hang_up(stream: &mut impl Transport) {
     let drained = async {
         stream.shutdown().await?;
         let mut scratch = [0; 512];

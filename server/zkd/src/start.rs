@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use zke_consensus::clock::SystemClock;
 use zke_consensus::grpc::{self, Credentials, GrpcTransport, PemFiles, Security, SharedTransport};
@@ -17,9 +18,11 @@ use zke_consensus::{Drivers, Ensemble, Options, PeerNode, Setup, StartError};
 use zke_storage::{RealDisk, StorageError};
 use zke_tree::EnsembleId;
 
+use crate::access::Access;
 use crate::admin::{self, Disk};
 use crate::clients::Clients;
 use crate::config::{Config, Ensemble as Members, Loaded, Managed, PeerTls, Role, Server, ServerId};
+use crate::entrance::Entrance;
 use crate::hub::Hub;
 use crate::stats::Stats;
 use crate::{http, listener, shutdown};
@@ -84,6 +87,8 @@ fn runtime(name: &str, threads: Option<usize>) -> anyhow::Result<Runtime> {
 async fn serve(config: Config, raft: &Runtime) -> anyhow::Result<Ended> {
     let stats = Arc::new(Stats::default());
     let hub = Arc::new(Hub::new(Arc::clone(&stats)));
+    // Before anything is touched: what is wrong in these files is for whoever wrote them to mend.
+    let access = Access::load(&config.security).context("cannot tell clients apart")?;
     let members = Membership::of(&config)?;
     // A socket belongs to the runtime that binds it: heartbeats must not wait for that of the clients, nor end with it.
     let own = members.clone();
@@ -114,13 +119,13 @@ async fn serve(config: Config, raft: &Runtime) -> anyhow::Result<Ended> {
     let stop = CancellationToken::new();
     let administration = admin::serve(Disk::Open(ensemble.clone()), members.clone(), config.data_dir.clone());
     let administration = raft.spawn(administration);
-    let clients = Clients::new(ensemble.clone(), hub, stats, config);
-    let socket = listener::bind(&clients.config.clients).await;
-    let socket =
-        socket.with_context(|| format!("cannot listen for clients on {}", clients.config.clients))?;
-    tracing::info!(address = %clients.config.clients, "waiting for clients");
+    let clients = Clients::new(ensemble.clone(), hub, stats, config, access);
+    let entrances = entrances(&clients.config).await?;
     let http = tokio::spawn(http::run(Arc::clone(&clients), stop.clone()));
-    let accepting = tokio::spawn(listener::run(socket, Arc::clone(&clients)));
+    let mut accepting = JoinSet::new();
+    for (socket, entrance) in entrances {
+        accepting.spawn(listener::run(socket, entrance, Arc::clone(&clients)));
+    }
     let followed = Arc::clone(&clients);
     tokio::spawn(async move { followed.run().await });
 
@@ -134,7 +139,9 @@ async fn serve(config: Config, raft: &Runtime) -> anyhow::Result<Ended> {
         reason = ensemble.failed() => Err(anyhow::anyhow!("this server cannot go on: {reason}")),
     };
     clients.stop.cancel();
-    accepting.await.context("serving clients failed")?;
+    while let Some(ended) = accepting.join_next().await {
+        ended.context("serving clients failed")?;
+    }
     if tokio::time::timeout(SHUTDOWN_DEADLINE, ensemble.shutdown()).await.is_err() {
         tracing::warn!("Raft did not stop in time: it waits for the disk");
     }
@@ -142,6 +149,21 @@ async fn serve(config: Config, raft: &Runtime) -> anyhow::Result<Ended> {
     http.await.context("serving HTTP failed")?;
     administration.abort();
     outcome
+}
+
+/// Opens the ports for clients.
+async fn entrances(config: &Config) -> anyhow::Result<Vec<(TcpListener, Entrance)>> {
+    let plain = if config.security.unified { Entrance::Unified } else { Entrance::Plain };
+    let wanted = [(&config.clients, plain), (&config.security.secure_clients, Entrance::Tls)];
+    let mut entrances = Vec::new();
+    for (listen, entrance) in wanted {
+        let Some(listen) = listen else { continue };
+        let socket = listener::bind(listen).await;
+        let socket = socket.with_context(|| format!("cannot listen for clients on {listen}"))?;
+        tracing::info!(address = %listen, ?entrance, "waiting for clients");
+        entrances.push((socket, entrance));
+    }
+    Ok(entrances)
 }
 
 /// Before the sockets close: leadership moves on while this member still takes part.

@@ -114,6 +114,11 @@ impl Settings {
         self.take_all(|candidate| candidate.starts_with(prefix))
     }
 
+    /// Takes every setting that `wanted` says yes to, in order.
+    pub fn take_matching(&mut self, wanted: impl Fn(&Setting) -> bool) -> Vec<Setting> {
+        self.left.extract_if(.., |setting| wanted(setting)).collect()
+    }
+
     /// Takes a setting and reads it; `None` if it is not set.
     pub fn take_as<T>(
         &mut self,
@@ -130,6 +135,6 @@ impl Settings {
     }
 
     fn take_all(&mut self, wanted: impl Fn(&str) -> bool) -> Vec<Setting> {
-        self.left.extract_if(.., |setting| wanted(&setting.key)).collect()
+        self.take_matching(|setting| wanted(&setting.key))
     }
 }

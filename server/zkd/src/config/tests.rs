@@ -54,14 +54,14 @@ server.3=localhost:2890:3890:participant;[::1]:2183
 fn the_smallest_file_is_a_server_alone_with_zookeeper_s_defaults() {
     let config = load("dataDir=DATA\nclientPort=2181\n", &[], None, None).expect("valid").config;
     assert_eq!(config.log_dir, config.data_dir);
-    assert_eq!(config.clients.to_string(), "*:2181");
+    assert_eq!(config.clients.expect("a port").to_string(), "*:2181");
     assert_eq!((config.tick_ms, config.init_limit_ticks, config.sync_limit_ticks), (3000, 10, 5));
     assert_eq!(config.session_timeout, SessionTimeoutBounds { min_ms: 6000, max_ms: 60_000 });
     assert_eq!(config.container_check_interval_ms, 60_000);
     assert_eq!(config.max_client_cnxns, NonZeroU32::new(60));
     assert_eq!(config.max_message_len, 1_048_575);
     assert_eq!(config.four_letter_words, Whitelist::Words(vec!["srvr".to_owned()]));
-    assert_eq!(config.super_digest, None);
+    assert_eq!(config.security, Security::default());
     assert_eq!(config.admin_http.expect("on").to_string(), "*:8080");
     assert_eq!(config.metrics_http, None);
     assert_eq!(config.ensemble, Ensemble::Standalone);
@@ -76,13 +76,13 @@ fn every_setting_is_understood() {
          metricsProvider.httpPort=7001\nDigestAuthenticationProvider.superDigest=super:abc=\n",
     );
     assert_eq!(config.log_dir, Path::new("/log"));
-    assert_eq!(config.clients.to_string(), "[::1]:2199");
+    assert_eq!(config.clients.expect("a port").to_string(), "[::1]:2199");
     assert_eq!((config.tick_ms, config.init_limit_ticks, config.sync_limit_ticks), (2000, 7, 3));
     assert_eq!(config.session_timeout, SessionTimeoutBounds { min_ms: 4000, max_ms: 90_000 });
     assert_eq!(config.container_check_interval_ms, 500);
     assert_eq!(config.max_client_cnxns, None);
     assert_eq!(config.four_letter_words, Whitelist::Words(vec!["ruok".to_owned(), "mntr".to_owned()]));
-    assert_eq!(config.super_digest.as_deref(), Some("super:abc="));
+    assert_eq!(config.security.super_digest, Some(Secret::new("super:abc=")));
     assert_eq!(config.admin_http, Some(listen("127.0.0.1", 9080)));
     assert_eq!(config.metrics_http.expect("on").to_string(), "*:7001");
 }
@@ -134,7 +134,7 @@ fn a_directory_alone_is_a_server_for_this_machine_only() {
         (config.data_dir.as_path(), config.log_dir.as_path()),
         (Path::new("/data"), Path::new("/data"))
     );
-    assert_eq!(config.clients, listen("127.0.0.1", 2181));
+    assert_eq!(config.clients, Some(listen("127.0.0.1", 2181)));
     assert_eq!(config.admin_http, Some(listen("127.0.0.1", 8080)));
     assert_eq!((config.max_message_len, config.ensemble), (2000, Ensemble::Standalone));
     assert_eq!(warnings, [""; 0]);
@@ -149,7 +149,7 @@ fn server_lines_are_an_ensemble_of_which_myid_names_one() {
     );
     let config =
         load(&THREE.replace("clientPort=2181\n", ""), &[], Some(" 3\n"), None).expect("valid").config;
-    assert_eq!(config.clients, listen("::1", 2183));
+    assert_eq!(config.clients, Some(listen("::1", 2183)));
     let Ensemble::ZooCfg { my_id, servers } = config.ensemble else { panic!("{:?}", config.ensemble) };
     assert_eq!(my_id, ServerId(3));
     let lines: Vec<String> = servers.iter().map(Server::to_string).collect();
@@ -177,7 +177,7 @@ fn servers_are_sorted_by_number_and_ipv6_hosts_stand_in_brackets() {
 fn one_server_line_is_a_server_alone_that_needs_no_myid() {
     let config =
         load("dataDir=DATA\nserver.1=zk.example:2888:3888;2185\n", &[], None, None).expect("valid").config;
-    assert_eq!((config.ensemble, config.clients.port), (Ensemble::Standalone, 2185));
+    assert_eq!((config.ensemble, config.clients.expect("a port").port), (Ensemble::Standalone, 2185));
 }
 
 #[test]
@@ -243,9 +243,18 @@ fn bad_values_are_refused_with_what_to_do() {
         ("admin.enableServer=maybe", "write true or false"),
         ("jute.maxbuffer=4M", "write a number of bytes above 0, such as 4194304 or 0x400000"),
         ("dataLogDir=", "name a directory"),
-        ("secureClientPort=2281", "TLS for clients is not served yet: leave it out and set clientPort"),
         ("dynamicConfigFile=/x", "a second file is not read yet: write its server.N lines into this one"),
-        ("enforce.auth.enabled=true", "not served yet: leave it out, and keep strangers away by other means"),
+        ("secureClientPortAddress=::1", "secureClientPort is not set: write it, or leave this out"),
+        ("enforce.auth.enabled=true", "write enforce.auth.schemes, such as sasl, digest or x509, beside it"),
+        (
+            "sessionRequireClientSASLAuth=true",
+            "no client could ever authenticate: name a JAAS file with its users by \
+             -Djava.security.auth.login.config=FILE",
+        ),
+        (
+            "ssl.crl=true",
+            "this is not checked here: leave it out, and take certificates back by a CA that is renewed often",
+        ),
         ("zke.mode=auto", "managed is the only mode; leave it out to serve by the server.N lines"),
         (
             "minSessionTimeout=70000",
@@ -255,6 +264,70 @@ fn bad_values_are_refused_with_what_to_do() {
     ] {
         assert_eq!(refusal(line), format!("zoo.cfg:3: {line}: {problem}"));
     }
+}
+
+#[test]
+fn tls_is_set_up_by_zookeeper_s_keys() {
+    let tls = |lines: &str| {
+        let text = format!("dataDir=DATA\nsecureClientPort=2281\nssl.keyStore.location=/k.pem\n{lines}");
+        load(&text, &[], None, None).map(|loaded| (loaded.config.security.tls.expect("TLS"), loaded.warnings))
+    };
+    let (plain, warnings) =
+        tls("ssl.trustStore.location=/t.jks\nssl.trustStore.password=hush\n").expect("valid");
+    assert_eq!(warnings, [""; 0]);
+    assert_eq!((plain.client_auth, plain.handshakes_max), (ClientAuth::Need, 512));
+    assert_eq!(plain.versions, Versions { tls12: true, tls13: true });
+    let store = Store { path: "/k.pem".into(), kind: StoreKind::Pem, password: None };
+    assert_eq!(plain.key_store, store);
+    let password = Some(Password::Text(Secret::new("hush")));
+    assert_eq!(plain.trust_store, Some(Store { path: "/t.jks".into(), kind: StoreKind::Jks, password }));
+    let (set, _) =
+        tls("ssl.clientAuth=none\nssl.protocol=TLSv1.2\nnetty.server.outstandingHandshake.limit=9\n\
+                        ssl.ciphersuites=A,B\nssl.keyStore.passwordPath=/p\nzke.ssl.keyFile=/k.key\n")
+        .expect("valid");
+    assert_eq!((set.client_auth, set.handshakes_max), (ClientAuth::None, 9));
+    assert_eq!(set.versions, Versions { tls12: true, tls13: false });
+    assert_eq!(set.cipher_suites, ["A", "B"]);
+    assert_eq!(set.key_store.password, Some(Password::File("/p".into())));
+    assert_eq!(set.key_file, Some("/k.key".into()));
+
+    let refused = |lines: &str| tls(lines).expect_err("a refusal");
+    assert!(refused("").starts_with("zoo.cfg: ssl.trustStore.location is missing: name a PEM file"));
+    assert!(refused("ssl.clientAuth=maybe").ends_with("write none, want or need"));
+    assert!(refused("ssl.clientAuth=none\nssl.protocol=TLSv1.1").contains("nothing older is spoken here"));
+    assert!(refused("ssl.clientAuth=none\nssl.keyStore.type=BCFKS").contains("PEM, PKCS12 and JKS"));
+    assert!(refused("ssl.trustStore.location=/t").contains("write ssl.trustStore.type=PEM, PKCS12 or JKS"));
+}
+
+#[test]
+fn kazoo_s_servers_are_configured_without_a_complaint() {
+    let text = "tickTime=2000\ndataDir=DATA\nclientPort=20000\nsecureClientPort=20004\nmaxClientCnxns=0\n\
+                admin.serverPort=20003\n\
+                serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory\n\
+                authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider\n\
+                ssl.keyStore.location=/k.jks\nssl.keyStore.password=apassword\n\
+                ssl.trustStore.location=/t.jks\nssl.trustStore.password=apassword\n";
+    let jaas = ["java.security.auth.login.config=/jaas.conf"];
+    let Loaded { config, warnings } = load(text, &jaas, None, None).expect("valid");
+    assert_eq!(warnings, [""; 0]);
+    assert_eq!(config.security.secure_clients.expect("a port").to_string(), "*:20004");
+    let sasl = config.security.sasl.expect("SASL");
+    assert_eq!((sasl.jaas, sasl.section.as_str()), ("/jaas.conf".into(), "Server"));
+    // A plugin of somebody's own is Java.
+    let plugin = format!("{text}authProvider.2=my.Provider\n");
+    let warnings = load(&plugin, &jaas, None, None).expect("valid").warnings;
+    assert_eq!(warnings, ["zoo.cfg:13: authProvider.2 has no effect here"]);
+}
+
+#[test]
+fn no_secret_appears_where_a_configuration_is_shown() {
+    let text = "dataDir=DATA\nsecureClientPort=2281\nssl.clientAuth=none\nssl.keyStore.location=/k.jks\n\
+                ssl.keyStore.password=hunter2\nDigestAuthenticationProvider.superDigest=super:hunter2\n\
+                SASLAuthenticationProvider.superPassword=hunter2\n";
+    let config =
+        load(text, &["java.security.auth.login.config=/jaas.conf"], None, None).expect("valid").config;
+    let shown = format!("{config:?}");
+    assert!(shown.contains("(hidden)") && !shown.contains("hunter2"), "{shown}");
 }
 
 #[test]

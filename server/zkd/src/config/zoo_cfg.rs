@@ -7,6 +7,7 @@ use zke_wire::FrameDecoder;
 
 use super::address::{Host, Listen};
 use super::managed::Managed;
+use super::security::Security;
 use super::server::{Role, Server, ServerId};
 use super::settings::{Setting, Settings};
 use super::{Config, ConfigError, Ensemble, SessionTimeoutBounds};
@@ -15,9 +16,13 @@ use crate::four_letter::Whitelist;
 /// What `--data-dir` alone means: for a laptop, so reachable from there only.
 pub(super) fn standalone(settings: &mut Settings, data_dir: &Path) -> Result<Config, ConfigError> {
     let here = Host::parse("127.0.0.1");
-    let clients = Listen { host: here.clone(), port: 2181 };
+    let clients = Some(Listen { host: here.clone(), port: 2181 });
     let directories = Directories { data: data_dir.to_owned(), log: data_dir.to_owned() };
-    finish(settings, directories, clients, here, Ensemble::Standalone)
+    let mut security = Security::take(settings, None)?;
+    if let Some(secure) = &mut security.secure_clients {
+        secure.host = secure.host.take().or_else(|| here.clone());
+    }
+    finish(settings, directories, Ports { clients, http_host: here }, security, Ensemble::Standalone)
 }
 
 /// Reads the settings of `file`. `read_myid` gets the data directory; `pod` is this pod's name, if there is one.
@@ -41,8 +46,9 @@ pub(super) fn config(
         (Some(()), None) => (Ensemble::Managed(Managed::take(settings, file, pod)?), None),
         (None, _) => described_ensemble(settings, &servers, || read_myid(&directories.data))?,
     };
-    let clients = take_clients(settings, file, own_clients)?;
-    finish(settings, directories, clients, None, ensemble)
+    let security = Security::take(settings, Some(file))?;
+    let clients = take_clients(settings, file, own_clients, security.secure_clients.is_some())?;
+    finish(settings, directories, Ports { clients, http_host: None }, security, ensemble)
 }
 
 struct Directories {
@@ -60,24 +66,10 @@ impl Directories {
     }
 }
 
-/// Settings that change who may connect, or with whom this server works: to go on without them would be worse than
-/// to stop.
+/// Settings that change with whom this server works: to go on without them would be worse than to stop.
 fn refuse_what_would_be_missed(settings: &mut Settings) -> Result<(), ConfigError> {
-    for key in ["secureClientPort", "secureClientPortAddress"] {
-        if let Some(setting) = settings.take(key) {
-            return Err(setting.refused("TLS for clients is not served yet: leave it out and set clientPort"));
-        }
-    }
     if let Some(setting) = settings.take("dynamicConfigFile") {
         return Err(setting.refused("a second file is not read yet: write its server.N lines into this one"));
-    }
-    for key in ["sessionRequireClientSASLAuth", "enforce.auth.enabled", "client.portUnification"] {
-        if let Some(setting) = settings.take(key).filter(|setting| setting.value.eq_ignore_ascii_case("true"))
-        {
-            return Err(
-                setting.refused("not served yet: leave it out, and keep strangers away by other means")
-            );
-        }
     }
     Ok(())
 }
@@ -142,7 +134,13 @@ fn refuse_distant_peers(lines: &[Setting], servers: &[Server]) -> Result<(), Con
     }
 }
 
-fn take_clients(settings: &mut Settings, file: &Path, own: Option<Listen>) -> Result<Listen, ConfigError> {
+/// Where plain text is spoken, which a server with TLS may leave out.
+fn take_clients(
+    settings: &mut Settings,
+    file: &Path,
+    own: Option<Listen>,
+    is_secure: bool,
+) -> Result<Option<Listen>, ConfigError> {
     let host = settings.take_as("clientPortAddress", Setting::host)?;
     let (host, port) = match (settings.take("clientPort"), own) {
         (Some(setting), Some(own)) if setting.port()? != own.port => {
@@ -152,22 +150,30 @@ fn take_clients(settings: &mut Settings, file: &Path, own: Option<Listen>) -> Re
         }
         (_, Some(own)) => (host.or(own.host), own.port),
         (Some(setting), None) => (host, setting.port()?),
+        (None, None) if is_secure => return Ok(None),
         (None, None) => {
             let advice = "write clientPort=2181";
             return Err(ConfigError::Missing { file: file.to_owned(), key: "clientPort", advice });
         }
     };
-    Ok(Listen { host, port })
+    Ok(Some(Listen { host, port }))
+}
+
+/// What this server opens, but for TLS.
+struct Ports {
+    clients: Option<Listen>,
+    http_host: Option<Host>,
 }
 
 /// Adds what every kind of server can be told.
 fn finish(
     settings: &mut Settings,
     directories: Directories,
-    clients: Listen,
-    http_host: Option<Host>,
+    ports: Ports,
+    security: Security,
     ensemble: Ensemble,
 ) -> Result<Config, ConfigError> {
+    let Ports { clients, http_host } = ports;
     let tick_ms = take_tick(settings)?;
     Ok(Config {
         data_dir: directories.data,
@@ -187,7 +193,7 @@ fn finish(
         four_letter_words: settings
             .take("4lw.commands.whitelist")
             .map_or_else(Whitelist::default, |setting| Whitelist::parse(&setting.value)),
-        super_digest: settings.take_as("DigestAuthenticationProvider.superDigest", read_digest)?,
+        security,
         admin_http: take_admin_http(settings, http_host.clone())?,
         metrics_http: take_metrics_http(settings, http_host)?,
         ensemble,
@@ -241,14 +247,6 @@ fn read_max_buffer(setting: &Setting) -> Result<usize, ConfigError> {
     };
     let len = len.ok().and_then(|len| usize::try_from(len).ok()).filter(|len| *len > 0);
     len.ok_or_else(|| setting.refused("write a number of bytes above 0, such as 4194304 or 0x400000"))
-}
-
-fn read_digest(setting: &Setting) -> Result<String, ConfigError> {
-    let valid =
-        setting.value.split_once(':').is_some_and(|(user, digest)| !user.is_empty() && !digest.is_empty());
-    // The value is left out of the message: a log is no place for it.
-    let key = Setting { value: "(hidden)".to_owned(), ..setting.clone() };
-    if valid { Ok(setting.value.clone()) } else { Err(key.refused("write it as user:base64 of the SHA-1")) }
 }
 
 fn take_admin_http(settings: &mut Settings, default: Option<Host>) -> Result<Option<Listen>, ConfigError> {

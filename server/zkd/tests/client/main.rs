@@ -1,6 +1,7 @@
 //! What clients see, byte by byte, over real sockets, of a server that is alone.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod encryption;
 mod ensemble;
 mod garbage;
 mod http;
@@ -9,6 +10,7 @@ mod nodes;
 mod order;
 mod protocol;
 mod raw;
+mod sasl;
 mod server;
 mod sessions;
 mod transient;

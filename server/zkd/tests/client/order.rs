@@ -44,10 +44,12 @@ fn errors_pings_and_refusals_keep_their_place() {
         (1, raw::create("/a", "", 0)),
         (-2, Request::Ping),
         (2, raw::create("/a", "", 0)),
-        (3, raw::check("/", -1)),
+        (3, Request::Reconfig { joining: None, leaving: None, new_members: None, config_id: -1 }),
         (4, raw::get("/none")),
         (5, raw::delete("/a")),
         (6, raw::exists("/a")),
+        (7, raw::check("/", -1)),
+        (8, raw::exists("/")),
     ]);
     let expected = [
         (1, None),
@@ -57,6 +59,7 @@ fn errors_pings_and_refusals_keep_their_place() {
         (4, Some(ErrorCode::NoNode)),
         (5, None),
         (6, Some(ErrorCode::NoNode)),
+        (7, Some(ErrorCode::Unimplemented)),
     ];
     for (xid, err) in expected {
         // Only headers matter here; ping's answer has nothing else.
@@ -66,6 +69,8 @@ fn errors_pings_and_refusals_keep_their_place() {
         };
         assert_eq!((header.xid, header.err), (xid, err));
     }
+    // A check on its own ends the connection.
+    assert!(client.hung_up());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A client that hides nothing: frames go out and come in one by one.
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -14,16 +14,22 @@ use zke_wire::{
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub struct Raw {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     buffer: BytesMut,
 }
 
+/// What bytes go through: a socket, or TLS over one.
+pub trait Stream: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Stream for T {}
+
 impl Raw {
     pub fn dial(server: SocketAddr) -> Raw {
-        let stream = TcpStream::connect(server).expect("the server listens");
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Raw { stream, buffer: BytesMut::new() }
+        Raw::over(dial(server))
+    }
+
+    pub fn over(stream: impl Stream + 'static) -> Raw {
+        Raw { stream: Box::new(stream), buffer: BytesMut::new() }
     }
 
     /// Connects with a new session of 10 s.
@@ -43,6 +49,7 @@ impl Raw {
 
     pub fn write(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
+        self.stream.flush().unwrap();
     }
 
     pub fn send(&mut self, xid: i32, request: &Request) {
@@ -122,6 +129,14 @@ impl Raw {
         self.stream.read_to_string(&mut text).unwrap();
         text
     }
+}
+
+/// A socket that does not wait for ever.
+pub fn dial(server: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(server).expect("the server listens");
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
 }
 
 pub fn new_session() -> ConnectRequest {
@@ -206,4 +221,31 @@ pub fn stat_of(response: Result<Response, ErrorCode>) -> Stat {
 
 pub fn created(path: &str) -> Result<Response, ErrorCode> {
     Ok(Response::Create { path: path.to_owned() })
+}
+
+pub fn auth(scheme: &str, auth: &str) -> Request {
+    Request::Auth { scheme: scheme.to_owned(), auth: Bytes::copy_from_slice(auth.as_bytes()) }
+}
+
+/// Who the server takes the client for, as scheme and user.
+pub fn who_am_i(client: &mut Raw) -> Vec<(String, String)> {
+    match client.call(Request::WhoAmI) {
+        Ok(Response::WhoAmI { clients }) => {
+            clients.into_iter().map(|info| (info.auth_scheme, info.user)).collect()
+        }
+        other => panic!("not the answer to whoAmI: {other:?}"),
+    }
+}
+
+/// Of a node without data.
+pub fn data_less_stat(response: Result<Response, ErrorCode>) -> Stat {
+    match response {
+        Ok(Response::Data { data: None, stat }) => stat,
+        other => panic!("not the answer to getData: {other:?}"),
+    }
+}
+
+/// The version of `dir/node`.
+pub fn data_version(client: &mut Raw, dir: &str) -> i32 {
+    stat_of(client.call(exists(&format!("{dir}/node")))).version
 }

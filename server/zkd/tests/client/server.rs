@@ -7,10 +7,12 @@ use axum::Router;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use zkd::access::Access;
 use zkd::clients::Clients;
 use zkd::config::{Arguments, Config};
+use zkd::entrance::Entrance;
 use zkd::hub::Hub;
 use zkd::stats::Stats;
 use zkd::{http, listener};
@@ -20,8 +22,10 @@ use crate::ensemble;
 
 pub struct Server {
     pub address: SocketAddr,
+    /// Where TLS alone is spoken, if `secureClientPort` is set; whichever port that names.
+    pub secure: Option<SocketAddr>,
     pub clients: Arc<Clients>,
-    listener: Option<JoinHandle<()>>,
+    listeners: JoinSet<()>,
     runtime: Runtime,
     _data_dir: TempDir,
 }
@@ -43,23 +47,32 @@ impl Server {
         };
         let config = Config::load(&arguments).unwrap().config;
         let runtime = Runtime::new().unwrap();
-        let (clients, listener, address) = runtime.block_on(async {
+        let (clients, listeners, address, secure) = runtime.block_on(async {
             let stats = Arc::new(Stats::default());
             let hub = Arc::new(Hub::new(Arc::clone(&stats)));
             let ensemble = ensemble::standalone(&config, Arc::clone(&hub)).await;
             ensemble.serving().wait_for(|serving| *serving == Serving::Yes).await.unwrap();
-            let clients = Clients::new(ensemble, hub, stats, config);
+            let access = Access::load(&config.security).unwrap();
+            let plain = if config.security.unified { Entrance::Unified } else { Entrance::Plain };
+            let has_tls = config.security.secure_clients.is_some();
+            let clients = Clients::new(ensemble, hub, stats, config, access);
             let aside = Arc::clone(&clients);
             tokio::spawn(async move { aside.run().await });
             while !clients.hub.is_serving() {
                 tokio::task::yield_now().await;
             }
-            let socket = listener::bind_address(([127, 0, 0, 1], 0).into()).unwrap();
-            let address = socket.local_addr().unwrap();
-            let listener = tokio::spawn(listener::run(socket, Arc::clone(&clients)));
-            (clients, listener, address)
+            let mut listeners = JoinSet::new();
+            let mut listen = |entrance| {
+                let socket = listener::bind_address(([127, 0, 0, 1], 0).into()).unwrap();
+                let address = socket.local_addr().unwrap();
+                listeners.spawn(listener::run(socket, entrance, Arc::clone(&clients)));
+                address
+            };
+            let address = listen(plain);
+            let secure = has_tls.then(|| listen(Entrance::Tls));
+            (clients, listeners, address, secure)
         });
-        Server { address, clients, listener: Some(listener), runtime, _data_dir: data_dir }
+        Server { address, secure, clients, listeners, runtime, _data_dir: data_dir }
     }
 
     /// Serves `router` on a free port for as long as the server is there.
@@ -75,9 +88,11 @@ impl Server {
     /// Stops as SIGTERM does: returns when every connection is drained.
     pub fn stop(&mut self) {
         self.clients.stop.cancel();
-        if let Some(listener) = self.listener.take() {
-            self.runtime.block_on(listener).unwrap();
-        }
+        self.runtime.block_on(async {
+            while let Some(ended) = self.listeners.join_next().await {
+                ended.unwrap();
+            }
+        });
     }
 }
 

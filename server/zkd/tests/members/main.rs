@@ -5,6 +5,7 @@ mod members;
 #[path = "../client/raw.rs"]
 #[allow(dead_code, reason = "shared with the tests of one server")]
 mod raw;
+mod secrets;
 
 use std::time::{Duration, Instant};
 
