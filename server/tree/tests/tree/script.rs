@@ -186,7 +186,14 @@ impl Player {
                 let of = |kind: &str| {
                     paths.iter().filter_map(|path| Some(path.strip_prefix(kind)?.to_owned())).collect()
                 };
-                let missed = Missed::since(state, last_zxid_seen, of("data="), of("exist="), of("child="));
+                let missed = Missed::since(
+                    state,
+                    last_zxid_seen,
+                    of("data="),
+                    of("exist="),
+                    of("child="),
+                    &identities,
+                );
                 for event in &missed.events {
                     _ = writeln!(out, "  {watcher} hears {:?} {}", event.kind, event.path);
                 }
