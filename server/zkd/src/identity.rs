@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use sha1::{Digest as _, Sha1};
-use subtle::ConstantTimeEq as _;
+use subtle::{Choice, ConstantTimeEq as _};
 use zke_wire::Id;
 
 use crate::access::Known;
@@ -64,12 +64,12 @@ impl Identities {
             "digest" if known.digest == Switch::On => {
                 let id = digest(auth);
                 // Each is compared, so that the time tells nothing of which one it was.
-                let supers = known.super_digests.iter();
-                let superuser = supers.fold(false, |found, digest| {
-                    bool::from(digest.reveal().as_bytes().ct_eq(id.as_bytes())) || found
-                });
+                let mut superuser = Choice::from(0);
+                for digest in &known.super_digests {
+                    superuser |= digest.reveal().as_bytes().ct_eq(id.as_bytes());
+                }
                 self.insert(Id::new("digest", id))?;
-                if superuser { self.insert(Id::new("super", "")) } else { Ok(()) }
+                if superuser.into() { self.insert(Id::new("super", "")) } else { Ok(()) }
             }
             other => Err(AuthError::UnknownScheme(other.to_owned())),
         }

@@ -183,7 +183,8 @@ impl Tokens<'_> {
                 (Some('/'), Some('/')) => while self.take().is_some_and(|c| c != '\n') {},
                 (Some('/'), Some('*')) => {
                     let mut before = ' ';
-                    (self.take(), self.take());
+                    self.take();
+                    self.take();
                     loop {
                         match self.take() {
                             Some('/') if before == '*' => break,
