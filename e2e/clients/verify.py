@@ -1,13 +1,17 @@
 """Proves that every write that writer.py noted down is there, with its content, and nothing that nobody wrote.
 
-usage: verify.py HOST:PORT,... PATH JOURNAL
+usage: verify.py HOST:PORT,... PATH JOURNAL [HISTORY]
+
+HISTORY gets a dump of PATH, for zke-check.
 """
 
 import sys
 
 from kazoo.client import KazooClient
 
-hosts, base, journal = sys.argv[1:]
+from history import Recorder
+
+hosts, base, journal, *history = sys.argv[1:]
 with open(journal, encoding="ascii") as file:
     acknowledged = [int(line) for line in file if line.endswith("\n")]
 
@@ -19,6 +23,8 @@ missing = sorted(set(acknowledged) - present)
 # The one write that was under way when the writer ended may or may not have happened.
 invented = sorted(present - set(acknowledged) - {len(acknowledged)})
 wrong = [number for number in sorted(present) if client.get(f"{base}/n-{number:010}")[0] != str(number).encode()]
+if history:
+    Recorder(history[0]).dump(client, base)
 client.stop()
 if missing or invented or wrong:
     sys.exit(f"missing {missing[:10]}, invented {invented[:10]}, wrong content {wrong[:10]}")

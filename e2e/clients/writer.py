@@ -1,9 +1,9 @@
 """Writes as fast as one client can and notes down what was acknowledged, while others break things.
 
-usage: writer.py HOST:PORT,... PATH JOURNAL
+usage: writer.py HOST:PORT,... PATH JOURNAL HISTORY
 
 Creates PATH/n-0000000000, n-0000000001, ... in order. A number enters JOURNAL, flushed, once its write was
-acknowledged. A write whose answer was lost is asked again: an existing node then means that it had happened. Ends at
+acknowledged. HISTORY gets all that the client sent and saw, for zke-check. A write whose answer was lost is asked again: an existing node then means that it had happened. Ends at
 SIGTERM; the last line says what happened to the session.
 """
 
@@ -15,13 +15,16 @@ from kazoo.client import KazooClient
 from kazoo.exceptions import ConnectionLoss, NodeExistsError, OperationTimeoutError, SessionExpiredError
 from kazoo.protocol.states import KazooState
 
-hosts, base, journal = sys.argv[1:]
+from history import Recorder
+
+hosts, base, journal, history = sys.argv[1:]
 stop = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: stop.set())
 signal.signal(signal.SIGINT, lambda *_: stop.set())
 
 lost = []
 client = KazooClient(hosts=hosts, timeout=15, randomize_hosts=True)
+Recorder(history).attach(client, "writer")
 client.add_listener(lambda state: lost.append(state) if state == KazooState.LOST else None)
 client.start(timeout=30)
 session = client.client_id[0]

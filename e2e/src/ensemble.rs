@@ -1,6 +1,7 @@
 //! A ZkEnsemble under test, as its user sees it: through kubectl and client scripts.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::BufReader;
 use std::path::PathBuf;
 use std::process::Child;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use zke_check::{Figures, History, Options, Verdict};
 
 use crate::kubectl::{condition, wait_for};
 use crate::scenario::Scenario;
@@ -150,14 +152,46 @@ impl<'a> Ensemble<'a> {
     pub fn start_writer(&self, path: &str) -> Result<Writer<'_>> {
         let journal = self.scenario.file(&format!("{}-journal", self.name));
         let log = self.scenario.file(&format!("{}-writer.log", self.name));
-        for file in [&journal, &log] {
+        let history = self.scenario.file(&format!("{}-history.jsonl", self.name));
+        for file in [&journal, &log, &history] {
             if file.exists() {
                 fs::remove_file(file).context("remove an older run's file")?;
             }
         }
-        let script = self.scenario.script("writer.py").arg(self.service_address()?).arg(path).arg(&journal);
+        let script = self
+            .scenario
+            .script("writer.py")
+            .arg(self.service_address()?)
+            .arg(path)
+            .arg(&journal)
+            .arg(&history);
         let child = script.spawn(&log)?;
-        Ok(Writer { ensemble: self, child, journal, log, path: path.to_owned() })
+        Ok(Writer { ensemble: self, child, journal, log, history, path: path.to_owned() })
+    }
+
+    /// Lets several clients do a bit of everything for so long, with sessions that end and begin, while `meanwhile` does
+    /// something to the ensemble; then every oracle looks at what each of them saw.
+    pub fn judge_mixed_load(&self, seconds: u32, meanwhile: impl FnOnce() -> Result<()>) -> Result<()> {
+        let (log, history) = (self.scenario.file("mixed.log"), self.scenario.file("mixed.jsonl"));
+        if history.exists() {
+            fs::remove_file(&history).context("remove an older run's history")?;
+        }
+        // A pod that comes back has another address.
+        let hosts = self.service_address()?;
+        let script = self.scenario.script("mixed.py").arg(hosts).arg("/mixed").arg(&history);
+        let mut load = script.arg("--seconds").arg(seconds.to_string()).spawn(&log)?;
+        let outcome = meanwhile();
+        let ended = wait_for("the end of the mixed load", READY_LIMIT, || Ok(load.try_wait()?));
+        if ended.is_err() {
+            // It is gone already if it ended meanwhile.
+            let _ = load.kill();
+            let _ = load.wait();
+        }
+        outcome?;
+        let said = fs::read_to_string(&log).unwrap_or_default();
+        ensure!(ended?.success(), "the mixed load failed:\n{said}");
+        println!("{}\n{}", said.lines().last().unwrap_or_default(), judge(&[&history])?);
+        Ok(())
     }
 
     /// Proves that everything a writer noted down is there.
@@ -173,6 +207,7 @@ pub struct Writer<'a> {
     child: Child,
     journal: PathBuf,
     log: PathBuf,
+    history: PathBuf,
     path: String,
 }
 
@@ -197,8 +232,15 @@ impl Writer<'_> {
         let status = wait_for("the writer's end", WRITES_LIMIT, || Ok(self.child.try_wait()?))?;
         let said = fs::read_to_string(&self.log).unwrap_or_default();
         ensure!(status.success(), "the writer ended with {status}:\n{said}");
-        let verified = self.ensemble.verify(&self.path, &self.journal)?;
+        let scenario = self.ensemble.scenario;
+        let dump = scenario.file(&format!("{}-dump.jsonl", self.ensemble.name));
+        if dump.exists() {
+            fs::remove_file(&dump).context("remove an older run's dump")?;
+        }
+        let verify = scenario.script("verify.py").arg(self.ensemble.service_address()?).arg(&self.path);
+        let verified = verify.arg(&self.journal).arg(&dump).output()?;
         println!("{}; {}", said.lines().last().unwrap_or_default(), verified.trim());
+        println!("{}", judge(&[&self.history, &dump])?);
         Ok(self.journal.clone())
     }
 
@@ -213,6 +255,22 @@ impl Drop for Writer<'_> {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Lets every oracle look at what a client saw, and at what was there at the end. Says how long the longest gap was.
+fn judge(files: &[&PathBuf]) -> Result<String> {
+    let mut history = History::default();
+    for file in files {
+        let reader = File::open(file).with_context(|| format!("open {}", file.display()))?;
+        history.append(BufReader::new(reader)).with_context(|| format!("read {}", file.display()))?;
+    }
+    let report = zke_check::check(&history, &Options::default());
+    ensure!(report.verdict() == Verdict::Right, "what the client saw cannot be right:\n{report}");
+    let Figures { operations, unknown_writes, gaps, .. } = report.figures;
+    let gap = gaps.overall.context("fewer than two writes were acknowledged")?;
+    Ok(format!(
+        "{operations} operations judged, {unknown_writes} of unknown outcome; longest gap without an acknowledged write: {gap}"
+    ))
 }
 
 /// An ensemble as a user would write it, with volumes that a test machine can afford.

@@ -1,5 +1,8 @@
 //! Ensembles that things happen to, while a client writes and notes down what was acknowledged.
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use zke_e2e::ensemble::{Ensemble, READY_LIMIT, manifest, uids};
@@ -24,6 +27,23 @@ fn no_acknowledged_write_is_lost_with_the_leader() -> Result<()> {
     writer.wait_for_writes(200)?;
     writer.finish()?;
     Ok(())
+}
+
+#[test]
+#[ignore = "needs the local cluster: cargo xtask test"]
+fn clients_see_only_what_a_right_server_shows_while_pods_go() -> Result<()> {
+    let scenario = Scenario::open("mixed")?;
+    let ensemble = Ensemble::create(&scenario, "zk", 3)?;
+    ensemble.judge_mixed_load(30, || {
+        for _ in 0..2 {
+            sleep(Duration::from_secs(5));
+            let leader = ensemble.leader()?;
+            ensemble.delete_pods(std::slice::from_ref(&leader))?;
+            sleep(Duration::from_secs(3));
+            ensemble.wait_until_ready()?;
+        }
+        Ok(())
+    })
 }
 
 #[test]
