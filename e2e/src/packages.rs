@@ -63,7 +63,7 @@ pub fn install_missing(progress: &Progress) -> Result<()> {
 }
 
 /// Installs packages from Debian's archive.
-pub(crate) fn install(packages: &[&str]) -> Result<()> {
+pub fn install(packages: &[&str]) -> Result<()> {
     if find("apt-get").is_none() {
         let list = packages.join(" ");
         bail!("this machine has no apt-get; install what Debian calls {list} yourself and try again");

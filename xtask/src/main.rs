@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use zke_e2e::checkout::Checkout;
 use zke_e2e::progress::Progress;
 
+mod bench;
 mod crds;
 mod image;
 mod local;
@@ -36,6 +37,8 @@ enum Command {
         #[arg(long)]
         push_dir: Option<PathBuf>,
     },
+    /// Measure zkd side by side with Apache ZooKeeper; see docs/benchmarks.md.
+    Bench(bench::Options),
     /// Write crds/*.yaml from the types in operator/api.
     Crds,
     /// The local Kubernetes alone, without operator or ensemble.
@@ -74,6 +77,7 @@ fn run() -> Result<()> {
         Command::Down => local::down(&checkout, &progress),
         Command::Test => test::test(&checkout, &progress),
         Command::Image { push_dir } => image::write(&checkout, push_dir.as_deref(), &progress),
+        Command::Bench(options) => bench::run(&checkout, &options, &progress),
         Command::Crds => crds::write(&checkout),
         Command::Cluster(Cluster::Up) => local::cluster_up(&checkout, &progress).map(drop),
     }
