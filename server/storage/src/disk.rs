@@ -6,12 +6,14 @@
 //!   syncing the file does not make its name durable.
 //! - After a failed sync nobody knows what is durable: the same process must not try again.
 
+mod flushes;
 mod real;
 mod sim;
 
 use std::io;
 
 use crate::StorageError;
+pub use flushes::{FlushTimes, Flushes};
 pub use real::RealDisk;
 pub use sim::{Fault, SimDisk, SimFile};
 

@@ -25,7 +25,7 @@ mod restoration;
 pub mod snapshot;
 
 pub use archive::{ArchiveError, ArchiveHeader, ArchiveReader, ArchiveWriter};
-pub use disk::{Disk, DiskFile, RealDisk, SimDisk};
+pub use disk::{Disk, DiskFile, FlushTimes, Flushes, RealDisk, SimDisk};
 pub use error::StorageError;
 pub use identity::{DiskState, Identity};
 pub use log::{

@@ -8,7 +8,9 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
+use super::flushes::Flushes;
 use super::{Disk, DiskFile};
 use crate::StorageError;
 
@@ -28,6 +30,7 @@ struct Directory {
     handle: File,
     /// Closing it releases the lock.
     _lock: File,
+    flushes: Arc<Flushes>,
 }
 
 impl RealDisk {
@@ -51,7 +54,8 @@ impl RealDisk {
             .map_err(io("open the lock file in"))?;
         match lock.try_lock() {
             Ok(()) => {
-                Ok(RealDisk { directory: Arc::new(Directory { path: path.to_owned(), handle, _lock: lock }) })
+                let (path, flushes) = (path.to_owned(), Arc::default());
+                Ok(RealDisk { directory: Arc::new(Directory { path, handle, _lock: lock, flushes }) })
             }
             Err(TryLockError::WouldBlock) => Err(StorageError::InUse { directory: shown }),
             Err(TryLockError::Error(source)) => Err(io("lock")(source)),
@@ -60,6 +64,15 @@ impl RealDisk {
 
     pub fn path(&self) -> &Path {
         &self.directory.path
+    }
+
+    /// Of data of its files; those of names are rare and not counted.
+    pub fn flushes(&self) -> Arc<Flushes> {
+        Arc::clone(&self.directory.flushes)
+    }
+
+    fn real_file(&self, file: File) -> RealFile {
+        RealFile { file, flushes: self.flushes() }
     }
 
     fn file(&self, name: &str) -> io::Result<PathBuf> {
@@ -73,11 +86,12 @@ impl Disk for RealDisk {
 
     fn create(&self, name: &str) -> io::Result<RealFile> {
         let options = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).clone();
-        options.open(self.file(name)?).map(RealFile)
+        options.open(self.file(name)?).map(|file| self.real_file(file))
     }
 
     fn open(&self, name: &str) -> io::Result<RealFile> {
-        OpenOptions::new().read(true).write(true).open(self.file(name)?).map(RealFile)
+        let file = OpenOptions::new().read(true).write(true).open(self.file(name)?)?;
+        Ok(self.real_file(file))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -112,17 +126,20 @@ impl Disk for RealDisk {
 
 /// A file of a [`RealDisk`].
 #[derive(Debug)]
-pub struct RealFile(File);
+pub struct RealFile {
+    file: File,
+    flushes: Arc<Flushes>,
+}
 
 impl DiskFile for RealFile {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset)
+        self.file.write_all_at(bytes, offset)
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buf.len() {
-            match self.0.read_at(&mut buf[filled..], offset + filled as u64) {
+            match self.file.read_at(&mut buf[filled..], offset + filled as u64) {
                 Ok(0) => break,
                 Ok(n) => filled += n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -133,11 +150,14 @@ impl DiskFile for RealFile {
     }
 
     fn len(&self) -> io::Result<u64> {
-        self.0.metadata().map(|metadata| metadata.len())
+        self.file.metadata().map(|metadata| metadata.len())
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        let begun = Instant::now();
+        let synced = self.file.sync_data();
+        self.flushes.record(begun.elapsed());
+        synced
     }
 }
 
@@ -188,7 +208,10 @@ mod tests {
         assert!(disk.create("one").is_err());
         file.fill_zeros(70_000).unwrap();
         file.write_at(69_999, b"xy").unwrap();
+        assert_eq!(disk.flushes().read().count, 0);
         file.sync_data().unwrap();
+        let flushes = disk.flushes().read();
+        assert_eq!((flushes.count, flushes.min_us), (1, flushes.max_us));
         disk.rename("one", "two").unwrap();
         disk.sync_dir().unwrap();
         assert_eq!(disk.list().unwrap(), ["two"]);
