@@ -340,7 +340,7 @@ impl<R: AsyncRuntime> Inner<R> {
             }
         };
         let mut stamped = BytesMut::from(&encoded[..]);
-        let stamp = Proposal::stamp(&mut stamped, self.clock.wall_ms());
+        let stamp = Proposal::stamp(&mut stamped, self.clock.wall_ms(), self.options.settings);
         // From here on the fate has to be resolved: a dropped completion counts as refused.
         let queued = fates.send((origin, fate)).await.is_ok();
         stamp.map_err(io::Error::other)?;

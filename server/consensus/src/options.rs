@@ -3,6 +3,7 @@
 //! Every field of that configuration which changes behaviour is set here, since its defaults may change under us.
 
 use openraft::{Config, ConfigError, SnapshotPolicy, StepDownPolicy};
+use zke_tree::Settings;
 
 /// A follower that heard nothing for the election timeout asks for votes. Measured with the hint that a closed
 /// connection gives: a new leader commits 211 ms (median of 40) after the old one was killed.
@@ -25,6 +26,8 @@ pub struct Options {
     pub keep_entries: u64,
     /// Let clients in as soon as there is a leader: for an ensemble without an operator to decide it.
     pub serve_at_once: bool,
+    /// What this member stamps on entries while it leads.
+    pub settings: Settings,
 }
 
 impl Default for Options {
@@ -36,6 +39,7 @@ impl Default for Options {
             snapshot_entries: 100_000,
             keep_entries: 20_000,
             serve_at_once: false,
+            settings: Settings::default(),
         }
     }
 }

@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use zke_tree::{Command, Origin, Proposal};
+use zke_tree::{Command, Origin, Proposal, Settings};
 
 /// More waiting commands than this refuse new ones: the network threads then stop reading their sockets.
 /// 16,384 commands of 1 KiB are 16 MiB, and at 100,000 writes a second a backlog of 160 ms.
@@ -148,7 +148,13 @@ impl Proposer {
             commands.extend(self.waiting.pop_front());
         }
         let last_sequence = first_sequence + commands.len() as u64 - 1;
-        let proposal = Proposal { time_ms: 0, origin: self.origin, first_sequence, commands };
+        let proposal = Proposal {
+            time_ms: 0,
+            settings: Settings::default(),
+            origin: self.origin,
+            first_sequence,
+            commands,
+        };
         Batch { first_sequence, last_sequence, encoded: proposal.encode() }
     }
 }

@@ -8,7 +8,7 @@ use zke_wire::{SessionId, Zxid};
 use crate::command::{Command, RAISE_EPOCH_MAX};
 use crate::ids::{LogIndex, Term};
 use crate::marks::Marks;
-use crate::state::State;
+use crate::state::{Scratch, State};
 
 /// How far epoch and term are raised above all that was seen. Members of the other ensemble that nobody heard of may
 /// have gone on for as many elections, one every second for most of a day, before a zxid could mean two things.
@@ -58,8 +58,8 @@ impl State {
             self.sessions.iter().map(|session| (session.id, session.attach_epoch)).collect();
         for (session, attach_epoch) in sessions {
             // Nobody is there to hear of it.
-            let closed =
-                self.apply_command(&Command::CloseSession { session, attach_epoch }, &mut Vec::new());
+            let closed = self
+                .apply_command(&Command::CloseSession { session, attach_epoch }, &mut Scratch::default());
             closed.expect("the session is there, at this attach epoch");
         }
         Ok(())

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use zke_wire::{Acl, ErrorCode, EventKind, SessionId, Stat, Zxid};
 
 use crate::command::Command;
+use crate::quota::OverQuota;
 
 /// One applied command. It is handed out after its effect and before the next command's.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub struct Applied<'a> {
     pub result: Result<Reply, ErrorCode>,
     /// In the order in which a connection must see them. Empty if the command failed or was rolled back.
     pub events: &'a [Event],
+    /// Limits that it went over, or would have.
+    pub over_quota: &'a [OverQuota],
 }
 
 /// What a command that succeeded answers.

@@ -108,6 +108,12 @@ impl Node {
         Written { mzxid: zxid, mtime_ms: time_ms, version, name_len, content }
     }
 
+    /// Other data that no client wrote: the version and all times stay.
+    pub fn refilled(&self, data: &[u8]) -> Written {
+        let (name_len, content) = pack(self.name(), Some(data));
+        Written { mzxid: self.mzxid, mtime_ms: self.mtime_ms, version: self.version, name_len, content }
+    }
+
     /// Returns what was there before, which given back undoes it. Both must be of this node, since they hold its name.
     pub fn replace_written(&mut self, new: Written) -> Written {
         Written {

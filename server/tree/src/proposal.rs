@@ -7,15 +7,21 @@ use crate::command::Command;
 use crate::ids::{MemberId, Origin};
 
 /// The first byte of every encoded proposal.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The one before, which had no settings; logs may hold it.
+const VERSION_WITHOUT_SETTINGS: u8 = 1;
 /// Where the leader stamps its time: right behind the version, so that it need not encode anew.
 const TIME_OFFSET: usize = 1;
+/// Where it stamps its settings, behind the time.
+const SETTINGS_OFFSET: usize = TIME_OFFSET + size_of::<i64>();
 
 /// Consecutive commands of one origin. The command at place `i` has the sequence number `first_sequence + i`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proposal {
     /// The leader's wall clock in ms since the Unix epoch. Apply clamps it, so that time never falls.
     pub time_ms: i64,
+    /// The leader's.
+    pub settings: Settings,
     pub origin: Origin,
     /// At least 1: a mark of 0 means that nothing was applied yet.
     pub first_sequence: u64,
@@ -28,6 +34,7 @@ impl Proposal {
         let mut out = BytesMut::with_capacity(64 + 128 * self.commands.len());
         out.put_u8(VERSION);
         out.put_i64(self.time_ms);
+        out.put_u8(self.settings.bits());
         out.put_u64(self.origin.member.0);
         out.put_u64(self.origin.incarnation);
         out.put_u64(self.first_sequence);
@@ -46,25 +53,35 @@ impl Proposal {
         Self::read(&mut Reader::new(encoded)).map_err(CorruptProposal::from)
     }
 
-    /// Puts the leader's time into an encoded proposal.
+    /// Puts the leader's time and settings into an encoded proposal.
     ///
     /// # Errors
-    /// [`CorruptProposal`] if it is too short, or of an unknown version, which could have its time elsewhere.
-    pub fn stamp(encoded: &mut BytesMut, time_ms: i64) -> Result<(), CorruptProposal> {
-        if encoded.first() != Some(&VERSION) {
+    /// [`CorruptProposal`] if it is too short, or of an unknown version, which could have them elsewhere.
+    pub fn stamp(encoded: &mut BytesMut, time_ms: i64, settings: Settings) -> Result<(), CorruptProposal> {
+        let version = encoded.first().copied();
+        if !matches!(version, Some(VERSION | VERSION_WITHOUT_SETTINGS)) {
             return Err(CorruptProposal { what: "version", offset: 0 });
         }
-        let time = encoded.get_mut(TIME_OFFSET..TIME_OFFSET + size_of::<i64>());
+        let time = encoded.get_mut(TIME_OFFSET..SETTINGS_OFFSET);
         let time = time.ok_or(CorruptProposal { what: "time", offset: TIME_OFFSET })?;
         time.copy_from_slice(&time_ms.to_be_bytes());
+        if version == Some(VERSION) {
+            let bits = encoded.get_mut(SETTINGS_OFFSET);
+            *bits.ok_or(CorruptProposal { what: "settings", offset: SETTINGS_OFFSET })? = settings.bits();
+        }
         Ok(())
     }
 
     fn read(from: &mut Reader) -> Result<Proposal, Malformed> {
-        if from.u8("version")? != VERSION {
+        let version = from.u8("version")?;
+        if !matches!(version, VERSION | VERSION_WITHOUT_SETTINGS) {
             return Err(from.malformed("unknown version"));
         }
         let time_ms = from.i64("time")?;
+        let settings = match version {
+            VERSION => Settings::from_bits(from.u8("settings")?).ok_or_else(|| from.malformed("settings"))?,
+            _ => Settings::default(),
+        };
         let origin = Origin { member: MemberId(from.u64("member")?), incarnation: from.u64("incarnation")? };
         let first_sequence = from.u64("first sequence")?;
         let count = from.count(1, "commands")?;
@@ -73,7 +90,28 @@ impl Proposal {
         }
         let commands = (0..count).map(|_| Command::read(from)).collect::<Result<_, _>>()?;
         from.finish()?;
-        Ok(Proposal { time_ms, origin, first_sequence, commands })
+        Ok(Proposal { time_ms, settings, origin, first_sequence, commands })
+    }
+}
+
+/// Settings of the leader that change results. They travel with each entry, so that all members apply it alike,
+/// whatever their own configuration says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// ZooKeeper's `enforceQuota`: hard limits refuse writes.
+    pub enforce_quota: bool,
+}
+
+impl Settings {
+    const ENFORCE_QUOTA: u8 = 1;
+
+    fn bits(self) -> u8 {
+        if self.enforce_quota { Self::ENFORCE_QUOTA } else { 0 }
+    }
+
+    /// `None` if there are settings among them that this version does not know: it could not apply the entry.
+    fn from_bits(bits: u8) -> Option<Self> {
+        (bits & !Self::ENFORCE_QUOTA == 0).then_some(Self { enforce_quota: bits & Self::ENFORCE_QUOTA != 0 })
     }
 }
 

@@ -11,7 +11,8 @@ use crate::event::{Applied, Event, Reply};
 use crate::ids::{LogIndex, MemberId, Origin, Term};
 use crate::marks::Marks;
 use crate::owner::Owner;
-use crate::proposal::Proposal;
+use crate::proposal::{Proposal, Settings};
+use crate::quota::OverQuota;
 use crate::session::{Session, Sessions};
 use crate::transaction::Transaction;
 use crate::tree::{NewNode, Tree};
@@ -27,6 +28,14 @@ pub struct State {
     pub(crate) facts: Facts,
     /// Emptied and filled by each command; kept for its allocation alone.
     events: Vec<Event>,
+}
+
+/// What one command is applied with, and what it leaves besides its result.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    settings: Settings,
+    events: Vec<Event>,
+    over_quota: Vec<OverQuota>,
 }
 
 /// The replicated state besides the tables.
@@ -78,17 +87,20 @@ impl State {
     pub fn apply(&mut self, proposal: &Proposal, sink: &mut dyn FnMut(&State, Applied<'_>)) {
         // Leaders have different clocks; what clients compare must not go back.
         self.facts.now_ms = self.facts.now_ms.max(proposal.time_ms);
-        let mut events = mem::take(&mut self.events);
+        let events = mem::take(&mut self.events);
+        let mut scratch = Scratch { settings: proposal.settings, events, over_quota: Vec::new() };
         for (sequence, command) in (proposal.first_sequence..).zip(&proposal.commands) {
             if !self.marks.advance(proposal.origin, sequence) {
                 continue;
             }
-            events.clear();
-            let result = self.apply_command(command, &mut events);
+            scratch.events.clear();
+            scratch.over_quota.clear();
+            let result = self.apply_command(command, &mut scratch);
             let zxid = self.facts.zxid;
-            sink(self, Applied { sequence, command, zxid, result, events: &events });
+            let (events, over_quota) = (&scratch.events, &scratch.over_quota);
+            sink(self, Applied { sequence, command, zxid, result, events, over_quota });
         }
-        self.events = events;
+        self.events = scratch.events;
     }
 
     /// The zxid of the last command that consumed one; after an election, the new epoch with counter 0.
@@ -160,24 +172,20 @@ impl State {
         digest.word(self.tree.digest()).word(self.sessions.digest()).word(self.marks.digest()).value()
     }
 
-    pub(crate) fn apply_command(
-        &mut self,
-        command: &Command,
-        events: &mut Vec<Event>,
-    ) -> Result<Reply, ErrorCode> {
+    pub(crate) fn apply_command(&mut self, command: &Command, scratch: &mut Scratch) -> Result<Reply, ErrorCode> {
         match *command {
             Command::Client { session, attach_epoch, ref identities, ref op } => {
-                self.begin_transaction(events).write(session, attach_epoch, identities, op)
+                self.begin_transaction(scratch).write(session, attach_epoch, identities, op)
             }
             Command::CreateSession { session, password, timeout_ms } => {
-                self.begin_transaction(events).create_session(session, password, timeout_ms)
+                self.begin_transaction(scratch).create_session(session, password, timeout_ms)
             }
             Command::CloseSession { session, attach_epoch } => {
-                self.begin_transaction(events).close_session(session, attach_epoch)
+                self.begin_transaction(scratch).close_session(session, attach_epoch)
             }
-            Command::DeleteContainer { ref path } => self.begin_transaction(events).delete_container(path),
+            Command::DeleteContainer { ref path } => self.begin_transaction(scratch).delete_container(path),
             Command::Refused { code } => {
-                self.begin_transaction(events);
+                self.begin_transaction(scratch);
                 Err(code)
             }
             Command::AttachSession { session, password, timeout_ms } => {
@@ -207,14 +215,16 @@ impl State {
     }
 
     /// Consumes the next zxid. When the counter overflows, that raises the epoch by itself.
-    fn begin_transaction<'a>(&'a mut self, events: &'a mut Vec<Event>) -> Transaction<'a> {
+    fn begin_transaction<'a>(&'a mut self, scratch: &'a mut Scratch) -> Transaction<'a> {
         self.facts.zxid = Zxid(self.facts.zxid.0 + 1);
         Transaction {
             tree: &mut self.tree,
             sessions: &mut self.sessions,
             zxid: self.facts.zxid,
             time_ms: self.facts.now_ms,
-            events,
+            settings: scratch.settings,
+            events: &mut scratch.events,
+            over_quota: &mut scratch.over_quota,
             undo: None,
         }
     }

@@ -13,6 +13,8 @@ use crate::acl;
 use crate::command::WriteOp;
 use crate::event::{Event, Reply, Table};
 use crate::owner::{Owner, TTL_MS_MAX};
+use crate::proposal::Settings;
+use crate::quota::{self, OverQuota, Quota, Usage};
 use crate::session::{Session, Sessions};
 use crate::tree::{NewNode, Place, Tree};
 use crate::undo::Undo;
@@ -23,7 +25,9 @@ pub(crate) struct Transaction<'a> {
     pub sessions: &'a mut Sessions,
     pub zxid: Zxid,
     pub time_ms: i64,
+    pub settings: Settings,
     pub events: &'a mut Vec<Event>,
+    pub over_quota: &'a mut Vec<OverQuota>,
     /// What was changed so far, in a multi.
     pub undo: Option<Vec<Undo>>,
 }
@@ -103,6 +107,8 @@ impl Transaction<'_> {
 
     fn roll_back(&mut self) {
         self.events.clear();
+        // What was refused is told; what was let through did not happen.
+        self.over_quota.retain(|over| over.refused);
         for undo in self.undo.take().into_iter().flatten().rev() {
             undo.take_back(self.tree, self.sessions);
         }
@@ -197,12 +203,15 @@ impl Transaction<'_> {
         if parent_extra.owner().session().is_some() {
             return Err(ErrorCode::NoChildrenForEphemerals);
         }
+        let quota = self.within_quota(&path, Usage::of_created(data))?;
         let (owner, zxid, time_ms) = (kind.owner, self.zxid, self.time_ms);
         let node = self.tree.insert(parent, &NewNode { name, data, acl: &acl, owner, zxid, time_ms });
         if let Some(session) = owner.session() {
             self.sessions.own(session, node.slot);
         }
         self.remember(|| Undo::Create { path: path.clone(), parent: parent_extra });
+        self.use_quota(quota, Usage::of_created(data));
+        self.keep_usage(quota::begun(self.tree, &path));
         let stored = self.tree.acl(node).clone();
         self.event(EventKind::NodeCreated, &path, Table::Data, stored);
         self.children_changed(parent, &path);
@@ -241,9 +250,12 @@ impl Transaction<'_> {
         path::validate(path)?;
         let node = self.tree.find(path).ok_or(ErrorCode::NoNode)?;
         acl::check(self.tree.acl(node), perms::WRITE, client.identities)?;
+        let change = Usage::of_written(self.tree.node(node).data_len(), data);
+        let quota = self.within_quota(path, change)?;
         check_version(self.tree.node(node).version, version)?;
         let before = self.tree.set_data(node, data, self.zxid, self.time_ms);
         self.remember(|| Undo::SetData { path: path.to_owned(), before });
+        self.use_quota(quota, change);
         let acl = self.tree.acl(node).clone();
         self.event(EventKind::NodeDataChanged, path, Table::Data, acl);
         Ok(Reply::Stat(self.tree.stat(node)))
@@ -278,10 +290,33 @@ impl Transaction<'_> {
     fn remove(&mut self, parent: Place, place: Place, path: &str) {
         let acl = self.tree.acl(place).clone();
         let before = self.tree.extra(parent.slot);
+        let (quota, change) =
+            (Quota::of(self.tree, path), Usage::of_removed(self.tree.node(place).data_len()));
         let node = self.tree.remove(parent, place, self.zxid);
         self.remember(|| Undo::Delete { path: path.to_owned(), parent: before, node, acl: acl.clone() });
+        self.use_quota(quota, change);
         self.event(EventKind::NodeDeleted, path, Table::Both, acl);
         self.children_changed(parent, path);
+    }
+
+    /// The quota that a change falls under, if there is one and it lets it through.
+    fn within_quota(&mut self, path: &str, change: Usage) -> Result<Option<Quota>, ErrorCode> {
+        let Some(quota) = Quota::of(self.tree, path) else { return Ok(None) };
+        let exceeded = quota.exceeded(self.tree, change, self.settings.enforce_quota);
+        let refused = exceeded.iter().any(|over| over.refused);
+        self.over_quota.extend(exceeded);
+        if refused { Err(ErrorCode::QuotaExceeded) } else { Ok(Some(quota)) }
+    }
+
+    fn use_quota(&mut self, quota: Option<Quota>, change: Usage) {
+        let usage = quota.map(|quota| quota.changed(self.tree, change));
+        self.keep_usage(usage);
+    }
+
+    fn keep_usage(&mut self, usage: Option<(Place, String, Vec<u8>)>) {
+        let Some((place, path, usage)) = usage else { return };
+        let before = self.tree.refill(place, &usage);
+        self.remember(|| Undo::SetData { path, before });
     }
 
     fn remember(&mut self, undo: impl FnOnce() -> Undo) {

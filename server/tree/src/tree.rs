@@ -264,6 +264,12 @@ impl Tree {
         self.replace_written(place, new)
     }
 
+    /// As [`set_data`](Self::set_data), of what no client wrote: the version and all times stay.
+    pub fn refill(&mut self, place: Place, data: &[u8]) -> Written {
+        let new = self.node(place).refilled(data);
+        self.replace_written(place, new)
+    }
+
     pub fn replace_written(&mut self, place: Place, new: Written) -> Written {
         self.keep_for_snapshot(place.slot);
         self.count_out(place);

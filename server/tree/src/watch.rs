@@ -144,6 +144,32 @@ impl<W: Copy + Eq + Hash> WatchTable<W> {
         watchers.len()
     }
 
+    /// Watchers and paths of the watches that ZooKeeper counts and lists: those of nodes, not those of lists of
+    /// children. A pair that waits in two ways comes twice. In no order.
+    pub fn node_watches(&self) -> impl Iterator<Item = (W, &Arc<str>)> {
+        let tables = [&self.data, &self.persistent, &self.recursive];
+        let by_watcher = tables.into_iter().flat_map(|table| &table.by_watcher);
+        by_watcher.flat_map(|(watcher, paths)| paths.iter().map(|path| (*watcher, path)))
+    }
+
+    /// Paths that those watches are of. One that is watched for good and for once counts once for each.
+    pub fn node_paths(&self) -> usize {
+        self.data.by_path.len() + self.persistent.by_path.len() + self.recursive.by_path.len()
+    }
+
+    /// Connections with at least one of them.
+    pub fn node_watchers(&self) -> usize {
+        let tables = [&self.data, &self.persistent, &self.recursive];
+        let watchers: HashSet<W, FixedState> =
+            tables.into_iter().flat_map(|table| table.by_watcher.keys().copied()).collect();
+        watchers.len()
+    }
+
+    /// How many pairs [`node_watches`](Self::node_watches) has.
+    pub fn node_watch_count(&self) -> usize {
+        self.data.count + self.persistent.count + self.recursive.count
+    }
+
     fn tables(&self) -> [(&Watches<W>, WatchKind); 4] {
         [
             (&self.data, WatchKind::Data),

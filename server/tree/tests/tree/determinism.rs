@@ -2,7 +2,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use zke_tree::{Command, LogIndex, MemberId, Origin, Proposal, State, Term};
+use zke_tree::{Command, LogIndex, MemberId, Origin, Proposal, Settings, State, Term};
 
 use crate::random;
 
@@ -59,7 +59,13 @@ fn the_state_is_shared_between_threads() {
 
 fn take_control(first_sequence: u64, count: usize) -> Proposal {
     let origin = Origin { member: MemberId(3), incarnation: 1 };
-    Proposal { time_ms: 0, origin, first_sequence, commands: vec![Command::TakeControl {}; count] }
+    Proposal {
+        time_ms: 0,
+        settings: Settings::default(),
+        origin,
+        first_sequence,
+        commands: vec![Command::TakeControl {}; count],
+    }
 }
 
 #[test]

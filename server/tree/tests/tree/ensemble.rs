@@ -1,11 +1,14 @@
 //! A log of one member, applied at once: what tests drive a [`State`] with.
 
-use zke_tree::{Command, Event, LogIndex, MemberId, Origin, Proposal, Reply, State, Term};
+use zke_tree::{
+    Command, Event, LogIndex, MemberId, Origin, OverQuota, Proposal, Reply, Settings, State, Term,
+};
 use zke_wire::{ErrorCode, Zxid};
 
 pub struct Ensemble {
     pub state: State,
     pub time_ms: i64,
+    pub settings: Settings,
     index: u64,
     term: u64,
     sequence: u64,
@@ -17,6 +20,7 @@ pub struct Outcome {
     pub zxid: Zxid,
     pub result: Result<Reply, ErrorCode>,
     pub events: Vec<Event>,
+    pub over_quota: Vec<OverQuota>,
 }
 
 /// Of no member that random commands name.
@@ -24,7 +28,14 @@ const ORIGIN: Origin = Origin { member: MemberId(1000), incarnation: 1 };
 
 impl Ensemble {
     pub fn new() -> Self {
-        let mut ensemble = Self { state: State::new(), time_ms: 0, index: 0, term: 0, sequence: 0 };
+        let mut ensemble = Self {
+            state: State::new(),
+            time_ms: 0,
+            settings: Settings::default(),
+            index: 0,
+            term: 0,
+            sequence: 0,
+        };
         ensemble.elect();
         ensemble
     }
@@ -40,6 +51,7 @@ impl Ensemble {
         self.begin_entry();
         let proposal = Proposal {
             time_ms: self.time_ms,
+            settings: self.settings,
             origin: ORIGIN,
             first_sequence: self.sequence,
             commands: vec![command],
@@ -49,7 +61,8 @@ impl Ensemble {
         let mut outcome = None;
         self.state.apply(&proposal, &mut |_, applied| {
             let (zxid, events) = (applied.zxid, applied.events.to_vec());
-            outcome = Some(Outcome { zxid, result: applied.result, events });
+            let over_quota = applied.over_quota.to_vec();
+            outcome = Some(Outcome { zxid, result: applied.result, events, over_quota });
         });
         outcome.expect("a new sequence is applied")
     }

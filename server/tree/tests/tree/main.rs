@@ -3,6 +3,7 @@
 mod determinism;
 mod ensemble;
 mod model;
+mod quota;
 mod random;
 mod script;
 mod snapshot;

@@ -11,7 +11,7 @@ use zke_tree::{Command, Event, Reply, State, WriteOp};
 use zke_wire::{Acl, CreateMode, ErrorCode, EventKind, SessionId, Stat, Zxid, path};
 
 use crate::ensemble::{Ensemble, Outcome};
-use crate::random;
+use crate::{quota, random};
 
 #[derive(Debug, Clone)]
 struct Node {
@@ -353,6 +353,10 @@ proptest! {
         after in vec(random::command(), 0..20),
     ) {
         let (mut ours, mut other) = (Ensemble::new(), Ensemble::new());
+        for command in quota::of_a() {
+            prop_assert_eq!(ours.apply(command.clone()), other.apply(command));
+        }
+        (ours.settings.enforce_quota, other.settings.enforce_quota) = (true, true);
         for command in before {
             prop_assert_eq!(ours.apply(command.clone()), other.apply(command));
         }
@@ -360,7 +364,8 @@ proptest! {
         let expected = match (&outcome.result, alone(multi)) {
             (Ok(Reply::RolledBack { code, .. }) | Err(code), _) => {
                 let refused = other.apply(Command::Refused { code: *code });
-                Outcome { result: outcome.result.clone(), ..refused }
+                let (result, over_quota) = (outcome.result.clone(), outcome.over_quota.clone());
+                Outcome { result, over_quota, ..refused }
             }
             (_, Some(command)) => {
                 let outcome = other.apply(command);

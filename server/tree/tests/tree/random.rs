@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use zke_tree::{Command, MemberId, Origin, Proposal, WriteOp};
+use zke_tree::{Command, MemberId, Origin, Proposal, Settings, WriteOp};
 use zke_wire::{Acl, ErrorCode, Id, SessionId, perms};
 
 /// Mostly paths of nodes that may exist; sometimes what is no path.
@@ -109,10 +109,11 @@ pub fn command() -> impl Strategy<Value = Command> {
 /// One that some origin could make; sequences overlap, as when an origin proposes again.
 pub fn proposal() -> impl Strategy<Value = Proposal> {
     let origin = (0..3u64, 0..3u64);
-    (0..1000i64, origin, 1..30u64, vec(command(), 0..8)).prop_map(
-        |(time_ms, (member, incarnation), first_sequence, commands)| {
+    (0..1000i64, any::<bool>(), origin, 1..30u64, vec(command(), 0..8)).prop_map(
+        |(time_ms, enforce_quota, (member, incarnation), first_sequence, commands)| {
             let origin = Origin { member: MemberId(member), incarnation };
-            Proposal { time_ms, origin, first_sequence, commands }
+            let settings = Settings { enforce_quota };
+            Proposal { time_ms, settings, origin, first_sequence, commands }
         },
     )
 }
@@ -124,10 +125,11 @@ proptest! {
     }
 
     #[test]
-    fn the_leader_s_time_is_stamped_in_place(mut proposal in proposal(), time_ms: i64) {
+    fn the_leader_s_time_and_settings_are_stamped_in_place(mut proposal in proposal(), time_ms: i64, enforce_quota: bool) {
+        let settings = Settings { enforce_quota };
         let mut encoded = BytesMut::from(&proposal.encode()[..]);
-        prop_assert_eq!(Proposal::stamp(&mut encoded, time_ms), Ok(()));
-        proposal.time_ms = time_ms;
+        prop_assert_eq!(Proposal::stamp(&mut encoded, time_ms, settings), Ok(()));
+        (proposal.time_ms, proposal.settings) = (time_ms, settings);
         prop_assert_eq!(Proposal::decode(encoded.freeze()), Ok(proposal));
     }
 
@@ -145,9 +147,9 @@ proptest! {
     fn random_bytes_are_refused_without_panic(bytes in vec(any::<u8>(), 0..300), time_ms: i64) {
         let mut versioned = BytesMut::from(&bytes[..]);
         if let Some(version) = versioned.first_mut() {
-            *version = 1;
+            *version = 1 + (*version & 1);
         }
-        _ = Proposal::stamp(&mut versioned, time_ms);
+        _ = Proposal::stamp(&mut versioned, time_ms, Settings::default());
         _ = Proposal::decode(versioned.freeze());
     }
 }
@@ -156,8 +158,13 @@ proptest! {
 fn data_is_a_slice_of_the_encoded_proposal() {
     let op = WriteOp::SetData { path: "/a".into(), data: Some(Bytes::from_static(b"payload")), version: -1 };
     let command = Command::Client { session: SessionId(1), attach_epoch: 0, identities: vec![], op };
-    let proposal =
-        Proposal { time_ms: 0, origin: Origin::default(), first_sequence: 1, commands: vec![command] };
+    let proposal = Proposal {
+        time_ms: 0,
+        settings: Settings::default(),
+        origin: Origin::default(),
+        first_sequence: 1,
+        commands: vec![command],
+    };
     let encoded = proposal.encode();
     let range = encoded.as_ptr_range();
     let decoded = Proposal::decode(encoded.clone()).expect("what was encoded is decoded");
@@ -171,7 +178,13 @@ fn data_is_a_slice_of_the_encoded_proposal() {
 fn a_multi_in_a_multi_is_no_proposal() {
     let proposal_of = |op| {
         let command = Command::Client { session: SessionId(1), attach_epoch: 0, identities: vec![], op };
-        Proposal { time_ms: 0, origin: Origin::default(), first_sequence: 1, commands: vec![command] }
+        Proposal {
+            time_ms: 0,
+            settings: Settings::default(),
+            origin: Origin::default(),
+            first_sequence: 1,
+            commands: vec![command],
+        }
     };
     let empty = WriteOp::Multi { ops: vec![] };
     let nested = WriteOp::Multi { ops: vec![empty.clone()] };
@@ -191,8 +204,14 @@ fn the_log_is_cut_by_what_a_multi_holds() {
 #[test]
 fn sequences_begin_at_one_and_do_not_overflow() {
     for (first_sequence, commands) in [(0, vec![]), (u64::MAX, vec![Command::TakeControl {}])] {
-        let proposal = Proposal { time_ms: 0, origin: Origin::default(), first_sequence, commands };
+        let proposal = Proposal {
+            time_ms: 0,
+            settings: Settings::default(),
+            origin: Origin::default(),
+            first_sequence,
+            commands,
+        };
         let error = Proposal::decode(proposal.encode()).expect_err("no such sequence");
-        assert_eq!(error.to_string(), "decode a proposal: bad first sequence before byte 34");
+        assert_eq!(error.to_string(), "decode a proposal: bad first sequence before byte 35");
     }
 }

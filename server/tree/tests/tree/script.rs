@@ -9,12 +9,13 @@
 //! | `begin NAME TIMEOUT_MS` · `attach NAME TIMEOUT_MS [PASSWORD]` · `end NAME [ATTACH_EPOCH]` | sessions; NAME is a letter |
 //! | `epoch NAME ATTACH_EPOCH` | that client's connection is the one of this epoch from now on |
 //! | `auth NAME SCHEME:ID` | one more identity of that client's connection |
-//! | `NAME create PATH [DATA] [e] [s] [container] [ttl=MS] [flags=N] [acl=PERMS@SCHEME:ID,…]` | likewise `delete PATH [VERSION]`, `set PATH DATA [VERSION]`, `setacl PATH ACL [VERSION]` |
+//! | `NAME create PATH [DATA] [e] [s] [container] [ttl=MS] [flags=N] [data=DATA] [acl=PERMS@SCHEME:ID,…]` | likewise `delete PATH [VERSION]`, `set PATH DATA [VERSION]`, `setacl PATH ACL [VERSION]` |
 //! | `NAME check PATH [VERSION]` · `NAME multi WRITE ; WRITE ; …` | WRITE is one of the above without its NAME |
 //! | `NAME get·exists·stat·ls·getacl·below PATH` · `NAME ephemerals PREFIX` | reads |
 //! | `NAME watch data·exist·child·persistent·recursive PATH` · `NAME armed·unwatch KIND PATH` (a number of the wire) · `NAME setwatches ZXID [data=PATH] [exist=PATH] [child=PATH]` | watches |
 //! | `outlived` · `reap PATH` | containers and TTL nodes that are due to go · the leader's command to remove one |
 //! | `control`, `serve EPOCH on·off`, `retire EPOCH MEMBER`, `raise EPOCH`, `refuse CODE` | the operator's and the leader's commands |
+//! | `quotas on·off` | whether the leader has hard quotas enforced |
 //! | `counts` | of nodes, watches, sessions |
 //!
 //! `-` as DATA is no data, `""` is empty. A write prints its zxid and result, then who hears of what.
@@ -89,6 +90,7 @@ impl Player {
         match words[..] {
             ["term"] => self.ensemble.elect(),
             ["time", ms] => self.ensemble.time_ms = ms.parse().ok()?,
+            ["quotas", enforced] => self.ensemble.settings.enforce_quota = enforced == "on",
             ["counts"] => self.counts(out),
             ["auth", name, id] => self.client(name)?.identities.push(parse_id(id)?),
             ["epoch", name, epoch] => self.client(name)?.attach_epoch = epoch.parse().ok()?,
@@ -230,6 +232,14 @@ impl Player {
                 _ = writeln!(out, "  {watcher} {hears} {:?} {}", event.kind, event.path);
             }
         }
+        for over in &outcome.over_quota {
+            let what = if over.refused { "refused" } else { "noted" };
+            _ = writeln!(
+                out,
+                "  {what}: {:?} of {} would be {}, the limit is {}",
+                over.measure, over.path, over.usage, over.limit
+            );
+        }
         outcome
     }
 
@@ -279,6 +289,7 @@ fn parse_write(words: &[&str]) -> Option<WriteOp> {
             let mut container = false;
             for &option in options {
                 match option.split_once('=') {
+                    Some(("data", value)) => data = parse_data(value),
                     Some(("flags", value)) => flags = value.parse().ok()?,
                     Some(("acl", value)) => acl = parse_acl(value)?,
                     Some(("ttl", value)) => ttl_ms = Some(value.parse().ok()?),
