@@ -58,8 +58,8 @@ impl State {
             self.sessions.iter().map(|session| (session.id, session.attach_epoch)).collect();
         for (session, attach_epoch) in sessions {
             // Nobody is there to hear of it.
-            let closed = self
-                .apply_command(&Command::CloseSession { session, attach_epoch }, &mut Scratch::default());
+            let closed =
+                self.apply_command(&Command::CloseSession { session, attach_epoch }, &mut Scratch::default());
             closed.expect("the session is there, at this attach epoch");
         }
         Ok(())
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
     use crate::command::WriteOp;
     use crate::ids::{MemberId, Origin};
-    use crate::proposal::Proposal;
+    use crate::proposal::{Proposal, Settings};
 
     const ORIGIN: Origin = Origin { member: MemberId(3), incarnation: 9 };
 
@@ -125,7 +125,13 @@ mod tests {
             Command::SetServing { control_epoch: 1, serving: true },
             Command::RetireMember { control_epoch: 1, member: MemberId(5) },
         ];
-        let proposal = Proposal { origin: ORIGIN, time_ms: 1_000, first_sequence: 1, commands };
+        let proposal = Proposal {
+            origin: ORIGIN,
+            time_ms: 1_000,
+            settings: Settings::default(),
+            first_sequence: 1,
+            commands,
+        };
         state.apply(&proposal, &mut |_, applied| assert!(applied.result.is_ok(), "{:?}", applied.command));
         state
     }

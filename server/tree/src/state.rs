@@ -172,7 +172,11 @@ impl State {
         digest.word(self.tree.digest()).word(self.sessions.digest()).word(self.marks.digest()).value()
     }
 
-    pub(crate) fn apply_command(&mut self, command: &Command, scratch: &mut Scratch) -> Result<Reply, ErrorCode> {
+    pub(crate) fn apply_command(
+        &mut self,
+        command: &Command,
+        scratch: &mut Scratch,
+    ) -> Result<Reply, ErrorCode> {
         match *command {
             Command::Client { session, attach_epoch, ref identities, ref op } => {
                 self.begin_transaction(scratch).write(session, attach_epoch, identities, op)

@@ -33,6 +33,11 @@ impl Barriers {
         self.asked.notify_one();
     }
 
+    /// Syncs that wait for the next barrier.
+    pub fn waiting(&self) -> usize {
+        self.waiting.lock().len()
+    }
+
     /// Takes barriers as long as it is polled.
     pub async fn run(&self, ensemble: &Ensemble, hub: &Hub) {
         loop {

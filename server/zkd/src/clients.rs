@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use zke_consensus::{Ensemble, Serving};
+use zke_consensus::{Ensemble, NotServing, Serving};
 use zke_tree::Term;
 use zke_wire::FrameDecoder;
 
@@ -18,6 +21,13 @@ use crate::config::Config;
 use crate::hub::Hub;
 use crate::open_files;
 use crate::stats::Stats;
+use crate::turns::Turns;
+
+/// ZooKeeper's own at the start: client requests, server packets, sessions and warnings.
+const TRACE_MASK: i64 = 306;
+
+/// An election is over long before.
+const READ_ONLY_DELAY_MIN: Duration = Duration::from_secs(2);
 
 /// The client side of one process.
 pub struct Clients {
@@ -28,9 +38,13 @@ pub struct Clients {
     pub access: Arc<Access>,
     pub frames: FrameDecoder,
     pub barriers: Barriers,
+    /// Of those who ask for long lists.
+    pub turns: Turns,
+    /// ZooKeeper's trace mask: kept and shown for tools that set it. What is logged here is chosen by `RUST_LOG`.
+    pub trace_mask: AtomicI64,
     /// Cancelled once, when this process takes no more requests: what was read is answered, then connections close.
     pub stop: CancellationToken,
-    /// What the limit on open files leaves for sockets of clients.
+    /// `maxCnxns`, and at most what the limit on open files leaves for sockets of clients.
     connections_max: usize,
     seats: Mutex<Seats>,
     leading: Mutex<Option<(Term, Instant)>>,
@@ -45,6 +59,8 @@ impl Clients {
         access: Access,
     ) -> Arc<Self> {
         hub.reached(&ensemble.state().read());
+        let by_files = open_files::raise().saturating_sub(open_files::RESERVED);
+        let connections_max = config.max_cnxns.map_or(by_files, |max| by_files.min(max.get() as usize));
         Arc::new(Self {
             ensemble,
             hub,
@@ -53,8 +69,10 @@ impl Clients {
             config,
             access: Arc::new(access),
             barriers: Barriers::default(),
+            turns: Turns::default(),
+            trace_mask: AtomicI64::new(TRACE_MASK),
             stop: CancellationToken::new(),
-            connections_max: open_files::raise().saturating_sub(open_files::RESERVED),
+            connections_max,
             seats: Mutex::default(),
             leading: Mutex::default(),
         })
@@ -74,13 +92,40 @@ impl Clients {
 
     async fn follow_serving(&self) {
         let mut serving = self.ensemble.serving();
+        let mut lost: Option<Instant> = None;
+        let mut alone = pin!(sleep(self.read_only_delay()));
         loop {
             let now = *serving.borrow_and_update();
+            match now {
+                Serving::No(NotServing::NoLease) => drop(lost.get_or_insert_with(Instant::now)),
+                Serving::No(_) => {}
+                Serving::Yes => {
+                    if let Some(lost) = lost.take() {
+                        let ms = u64::try_from(lost.elapsed().as_millis()).unwrap_or(u64::MAX);
+                        self.stats.unavailable_ms.record(ms);
+                    }
+                }
+            }
             self.hub.serve(now == Serving::Yes && !self.stop.is_cancelled());
-            if serving.changed().await.is_err() {
-                return;
+            alone.as_mut().reset(tokio::time::Instant::now() + self.read_only_delay());
+            let may_read = self.config.read_only_mode
+                && matches!(now, Serving::No(NotServing::NoLease | NotServing::CatchingUp));
+            tokio::select! {
+                changed = serving.changed() => if changed.is_err() { return },
+                () = &mut alone, if may_read && !self.stop.is_cancelled() => {
+                    self.hub.serve_read_only();
+                    if serving.changed().await.is_err() {
+                        return;
+                    }
+                }
             }
         }
+    }
+
+    /// How long a member looks for a quorum before it serves without one: as ZooKeeper.
+    fn read_only_delay(&self) -> Duration {
+        let tick_ms = u64::try_from(self.config.tick_ms).unwrap_or_default();
+        READ_ONLY_DELAY_MIN.max(Duration::from_millis(tick_ms))
     }
 
     /// Since this process was first seen to lead in `term`, by whoever asked for its figures.

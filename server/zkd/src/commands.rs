@@ -11,10 +11,12 @@ mod prune;
 mod report;
 mod restore;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+
+use crate::config;
 
 pub use file::{Verified, verify};
 pub use folder::Folder;
@@ -31,6 +33,8 @@ pub enum Command {
     Restore(restore::Restore),
     /// Remove archives
     Prune(prune::Prune),
+    /// Say what each line of a zoo.cfg means here; ends with 1 if no server would start from it
+    Check { file: PathBuf },
 }
 
 /// Where the outcome is written to, besides stderr.
@@ -60,8 +64,22 @@ pub fn run(command: Command) -> ExitCode {
         }
         Command::Restore(restore) => (restore.report.clone(), restore.run()),
         Command::Prune(prune) => (prune.report.clone(), prune.run()),
+        Command::Check { file } => return check(&file),
     };
     let report = outcome.unwrap_or_else(|failure| Report::from(*failure));
     let written = report.tell(report_to.report.as_deref());
     if written && report.reason == Reason::Succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn check(file: &Path) -> ExitCode {
+    match config::check(file) {
+        Ok(report) => {
+            print!("{report}");
+            if report.starts { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
 }

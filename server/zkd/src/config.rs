@@ -8,6 +8,8 @@
 
 mod address;
 mod arguments;
+mod check;
+mod keys;
 mod managed;
 mod properties;
 mod secret;
@@ -19,12 +21,13 @@ mod zoo_cfg;
 #[cfg(test)]
 mod tests;
 
-use std::fs;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::{env, fs};
 
 pub use address::{Address, Host, Listen};
 pub use arguments::{Arguments, CommandLine};
+pub use check::{Report, check};
 pub use managed::{Managed, PeerTls};
 pub use secret::Secret;
 pub(crate) use security::is_digest;
@@ -55,12 +58,26 @@ pub struct Config {
     pub container_check_interval_ms: i32,
     /// Connections from one source address; `None` is without limit.
     pub max_client_cnxns: Option<NonZeroU32>,
+    /// Connections from everywhere; `None` leaves it to the limit on open files.
+    pub max_cnxns: Option<NonZeroU32>,
+    /// `globalOutstandingLimit`: with this many requests of all connections waiting for an answer, each may have one.
+    pub outstanding_max: Option<NonZeroU32>,
+    /// `readonlymode.enabled`: without a quorum, clients that ask for it are let in to read.
+    pub read_only_mode: bool,
     /// `jute.maxbuffer`: the longest message a client may send, in bytes.
     pub max_message_len: usize,
+    /// `enforceQuota`: whether hard quotas refuse writes while this server leads.
+    pub enforce_quota: bool,
+    /// `audit.enable`.
+    pub audit: bool,
     pub four_letter_words: Whitelist,
     pub security: Security,
     /// Admin commands, probes and metrics; `None` when switched off.
     pub admin_http: Option<Listen>,
+    /// `admin.commandURL`: the path below which the admin commands are.
+    pub admin_url: String,
+    /// The file as it was read, for the admin command that shows it: without the values of secrets.
+    pub shown_file: Option<String>,
     /// A second place for metrics alone, where ZooKeeper's Prometheus provider has them.
     pub metrics_http: Option<Listen>,
     pub ensemble: Ensemble,
@@ -113,18 +130,40 @@ impl Config {
     /// [`ConfigError`] if a file cannot be read, or if what stands in it cannot be served as it is meant.
     pub fn load(arguments: &Arguments) -> Result<Loaded, ConfigError> {
         let mut settings = Settings::new(&arguments.properties);
+        let environment = env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let config = match (&arguments.config, &arguments.data_dir) {
             (Some(file), _) => {
                 let text = fs::read_to_string(file);
                 let text = text.map_err(|source| ConfigError::Read { path: file.clone(), source })?;
                 settings.add_file(file, &text);
+                read_dynamic_file(&mut settings)?;
+                settings.add_environment(environment);
                 zoo_cfg::config(&mut settings, file, arguments.pod_name.as_deref(), read_myid)?
             }
-            (None, Some(data_dir)) => zoo_cfg::standalone(&mut settings, data_dir)?,
+            (None, Some(data_dir)) => {
+                settings.add_environment(environment);
+                zoo_cfg::standalone(&mut settings, data_dir)?
+            }
             (None, None) => unreachable!("the command line requires one of them"),
         };
         Ok(Loaded { config, warnings: settings.into_warnings() })
     }
+}
+
+/// The second file, if the first names one. As in ZooKeeper it holds the servers, and then the first holds none.
+fn read_dynamic_file(settings: &mut Settings) -> Result<(), ConfigError> {
+    let Some(setting) = settings.take("dynamicConfigFile") else { return Ok(()) };
+    if let Some(server) = settings.prefixed("server.").next() {
+        return Err(
+            server.refused("dynamicConfigFile names another file for the servers: write them all there")
+        );
+    }
+    let path = setting.path()?;
+    let text =
+        fs::read_to_string(&path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+    settings.add_file(&path, &text);
+    Ok(())
 }
 
 fn read_myid(data_dir: &Path) -> Result<String, ConfigError> {

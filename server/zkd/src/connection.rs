@@ -11,9 +11,10 @@
 use std::fmt;
 use std::mem;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
@@ -21,9 +22,10 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use zke_consensus::{Busy, Ensemble};
 use zke_tree::{Applied, Command, Event, Reply, State, WatchTable, WriteOp, may_read};
-use zke_wire::{ConnectRequest, ConnectResponse, ErrorCode, Response, SessionId};
+use zke_wire::{ConnectRequest, ConnectResponse, ErrorCode, Response, SessionId, Zxid};
 
 use crate::access::Known;
+use crate::activity::{self, Activity};
 use crate::config::Sasl;
 use crate::fifo::Fifo;
 use crate::identity::{AuthError, Identities};
@@ -48,9 +50,18 @@ const OUTBOX_MAX_BYTES: usize = 64 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ConnectionId(pub u64);
 
+/// What a connection may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    Full,
+    /// This member has no quorum: reads alone, and a session that the log knows nothing of.
+    ReadOnly,
+}
+
 pub struct Connection {
     id: ConnectionId,
     peer: SocketAddr,
+    access: Access,
     stats: Arc<Stats>,
     pub received: Counter,
     pub sent: Counter,
@@ -77,6 +88,7 @@ struct Inner {
     /// The writer was woken, or is about to be, and has not looked yet.
     woken: bool,
     reader_waits: bool,
+    activity: Activity,
 }
 
 /// How far a connection is from its end; it only ever moves on.
@@ -97,6 +109,7 @@ pub enum Ending {
 struct Attached {
     id: SessionId,
     epoch: u32,
+    timeout_ms: i32,
 }
 
 #[derive(Debug)]
@@ -137,10 +150,11 @@ pub enum Outbox {
 }
 
 impl Connection {
-    pub fn new(id: ConnectionId, peer: SocketAddr, stats: Arc<Stats>) -> Self {
+    pub fn new(id: ConnectionId, peer: SocketAddr, access: Access, stats: Arc<Stats>) -> Self {
         Self {
             id,
             peer,
+            access,
             stats,
             received: Counter::default(),
             sent: Counter::default(),
@@ -155,6 +169,7 @@ impl Connection {
                 outbox: BytesMut::new(),
                 woken: false,
                 reader_waits: false,
+                activity: Activity::begin(),
             }),
             output: Notify::new(),
             progress: Notify::new(),
@@ -171,6 +186,10 @@ impl Connection {
         self.peer
     }
 
+    pub fn is_read_only(&self) -> bool {
+        self.access == Access::ReadOnly
+    }
+
     /// [`SessionId::NONE`] before there is one.
     pub fn session(&self) -> SessionId {
         self.inner.lock().session.map_or(SessionId::NONE, |attached| attached.id)
@@ -179,6 +198,19 @@ impl Connection {
     /// Requests that wait for an answer.
     pub fn outstanding(&self) -> usize {
         self.inner.lock().fifo.len()
+    }
+
+    /// What it was last asked, and its session with the timeout, if there is one.
+    pub fn activity(&self) -> (Activity, Option<(SessionId, i32)>) {
+        let inner = self.inner.lock();
+        (inner.activity, inner.session.map(|attached| (attached.id, attached.timeout_ms)))
+    }
+
+    /// Sets back what operators may set back.
+    pub fn reset_stats(&self) {
+        self.received.reset();
+        self.sent.reset();
+        self.inner.lock().activity.reset();
     }
 
     /// Moves the connection towards its end, never back.
@@ -224,6 +256,10 @@ impl Connection {
     /// The session to tell the leader of, if there is one; what is heard from now on is news again.
     pub fn take_touch(&self) -> Option<SessionId> {
         self.touched.store(false, Relaxed);
+        if self.is_read_only() {
+            // Nobody keeps that session alive from here.
+            return None;
+        }
         self.inner.lock().session.map(|attached| attached.id)
     }
 }
@@ -246,6 +282,29 @@ impl Connection {
         pending.propose(ensemble, self, command)
     }
 
+    /// Begins a session, or goes on with one, for reads alone: the log hears nothing of it.
+    pub fn attach_read_only(
+        &self,
+        request: &ConnectRequest,
+        session: SessionId,
+        password: [u8; 16],
+        timeout_ms: i32,
+    ) {
+        let mut inner = self.inner.lock();
+        inner.session = Some(Attached { id: session, epoch: 0, timeout_ms });
+        let read_only = request.read_only.map(|_| true);
+        let response = ConnectResponse { timeout_ms, session_id: session, password, read_only };
+        self.push(&mut inner, 1, |_, out| response.encode(out));
+        drop(inner);
+        self.output.notify_one();
+    }
+
+    /// Answers the end of a session that the log knows nothing of.
+    pub fn close_read_only(&self, xid: i32, received: Instant, state: &State, watches: &Watches) {
+        self.read(xid, received, Read::Close, state, watches);
+        self.end(Ending::Flushing);
+    }
+
     /// Waits until the session is attached (true), or the connection moves towards its end.
     pub async fn attached(&self) -> bool {
         self.until(|inner| match inner.session {
@@ -256,9 +315,15 @@ impl Connection {
     }
 
     /// Waits until another request may be taken from the socket; false if none will.
-    pub async fn has_room(&self) -> bool {
+    ///
+    /// `outstanding_max` is for all connections together. One that waits for no answer may always ask: so each gets on,
+    /// and is woken by its own answers.
+    pub async fn has_room(&self, outstanding_max: Option<NonZeroU32>) -> bool {
         self.until(|inner| {
-            let room = inner.fifo.len() < MAX_OUTSTANDING && inner.outbox.len() < OUTBOX_PAUSE_BYTES;
+            let full = outstanding_max.is_some_and(|max| self.stats.outstanding.get() >= max.get().into());
+            let room = inner.fifo.len() < MAX_OUTSTANDING
+                && inner.outbox.len() < OUTBOX_PAUSE_BYTES
+                && (!full || inner.fifo.is_empty());
             inner.room_or_over(room)
         })
         .await
@@ -282,7 +347,7 @@ impl Connection {
         ensemble: &Ensemble,
     ) -> Result<(), Blocked> {
         let mut inner = self.inner.lock();
-        let Some(Attached { id: session, epoch: attach_epoch }) = inner.session else {
+        let Some(Attached { id: session, epoch: attach_epoch, .. }) = inner.session else {
             return Err(Blocked::Over);
         };
         if inner.ending >= Ending::Flushing {
@@ -407,7 +472,7 @@ impl Connection {
 
     /// Such replies carry zxid 0.
     fn answer_credentials(&self, inner: &mut Inner, xid: i32, response: &Response) {
-        self.push(inner, 1, |_, out| response.encode(xid, zke_wire::Zxid(0), out));
+        self.push(inner, 1, |_, out| response.encode(xid, Zxid(0), out));
     }
 
     /// Lets the writer look at what the reader has brought about.
@@ -445,7 +510,7 @@ pub type Watches = Mutex<WatchTable<ConnectionId>>;
 /// They return whether the writer has to be woken, so that it is woken once for many answers.
 impl Connection {
     /// The attach that this connection proposed was applied. Returns the session if it is this connection's now.
-    pub fn complete_attach(&self, result: &Result<Reply, ErrorCode>) -> Option<SessionId> {
+    pub fn complete_attach(&self, result: &Result<Reply, ErrorCode>, zxid: Zxid) -> Option<SessionId> {
         let mut inner = self.inner.lock();
         let request = inner.request.take()?;
         if inner.ending > Ending::Open {
@@ -453,7 +518,8 @@ impl Connection {
         }
         let attached = match *result {
             Ok(Reply::Session { session, password, timeout_ms, attach_epoch }) => {
-                inner.session = Some(Attached { id: session, epoch: attach_epoch });
+                inner.session = Some(Attached { id: session, epoch: attach_epoch, timeout_ms });
+                self.note_answer(&mut inner, "SESS", 0, zxid, Duration::ZERO);
                 let read_only = request.read_only.map(|_| false);
                 let response = ConnectResponse { timeout_ms, session_id: session, password, read_only };
                 self.push(&mut inner, 1, |_, out| response.encode(out));
@@ -501,7 +567,10 @@ impl Connection {
             return true;
         }
         self.push(&mut inner, 1, |_, out| replies::of_write(applied).encode(write.xid, applied.zxid, out));
-        self.stats.writes.record(write.received.elapsed());
+        let took = write.received.elapsed();
+        self.stats.writes.record(took);
+        let operation = activity::operation_of(applied.command);
+        self.note_answer(&mut inner, operation, write.xid, applied.zxid, took);
         if write.closes {
             inner.end(Ending::Flushing, &self.cut, &self.stats);
         }
@@ -542,6 +611,7 @@ impl Connection {
             return;
         }
         let Asked { xid, received, read } = asked;
+        let operation = read.operation();
         let mut messages = 0;
         let session = inner.session.map_or(SessionId::NONE, |attached| attached.id);
         self.push(inner, 0, |identities, out| {
@@ -550,7 +620,9 @@ impl Connection {
             messages = reads::answer(read, xid, state, &asker, out);
         });
         self.count_sent(messages);
-        self.stats.reads.record(received.elapsed());
+        let took = received.elapsed();
+        self.stats.reads.record(took);
+        self.note_answer(inner, operation, xid, state.last_zxid(), took);
     }
 
     /// Appends to the outbox what `encode` writes, unless nothing goes out any more.
@@ -563,8 +635,14 @@ impl Connection {
             inner.end(Ending::Cut, &self.cut, &self.stats);
             return;
         }
+        let before = inner.outbox.len();
         encode(&inner.identities, &mut inner.outbox);
+        self.stats.response_bytes.record((inner.outbox.len() - before) as u64);
         self.count_sent(messages);
+    }
+
+    fn note_answer(&self, inner: &mut Inner, operation: &'static str, xid: i32, zxid: Zxid, took: Duration) {
+        inner.activity.answered(operation, xid, zxid, self.stats.uptime(), took);
     }
 
     fn count_sent(&self, messages: u64) {

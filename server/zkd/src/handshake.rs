@@ -52,6 +52,9 @@ pub async fn first_bytes(
 /// Gets `connection` the session it asks for; false if it gets none. Its answer, if any, is queued then.
 pub async fn attach(clients: &Clients, connection: &Arc<Connection>, request: ConnectRequest) -> bool {
     clients.stats.connection_requests.add(1);
+    if request.session_id != SessionId::NONE {
+        clients.stats.revalidations.add(1);
+    }
     match timeout(SESSIONLESS_TIMEOUT, begin(clients, connection, request)).await {
         Ok(attached) => attached,
         Err(_) => {
@@ -70,6 +73,9 @@ async fn begin(clients: &Clients, connection: &Arc<Connection>, request: Connect
         connection.end(Ending::Cut);
         return false;
     }
+    if connection.is_read_only() {
+        return begin_read_only(clients, connection, &request);
+    }
     clients.hub.cut_session(request.session_id);
     let command = command(clients, &request);
     while connection
@@ -79,6 +85,35 @@ async fn begin(clients: &Clients, connection: &Arc<Connection>, request: Connect
         clients.ensemble.room().await;
     }
     connection.attached().await
+}
+
+/// Without a quorum nothing can be asked of the log. A new session lives here alone and ends with its connection; one of
+/// the ensemble goes on reading if it is known here with its password. Of any other this member cannot say that it is
+/// gone: its client shall ask elsewhere.
+fn begin_read_only(clients: &Clients, connection: &Connection, request: &ConnectRequest) -> bool {
+    let known = clients.ensemble.state().read().session(request.session_id).map(|session| session.password);
+    let session = match (request.session_id, known) {
+        (SessionId::NONE, _) => {
+            let mut random = rand::rng();
+            let mut password = [0; 16];
+            random.fill_bytes(&mut password);
+            Some((session_id(random.next_u64()), password))
+        }
+        (id, Some(password)) => (*request.password == password).then_some((id, password)),
+        (_, None) => None,
+    };
+    let Some((session, password)) = session else {
+        connection.end(Ending::Cut);
+        return false;
+    };
+    let bounds = clients.config.session_timeout;
+    connection.attach_read_only(
+        request,
+        session,
+        password,
+        request.timeout_ms.clamp(bounds.min_ms, bounds.max_ms),
+    );
+    true
 }
 
 async fn caught_up(clients: &Clients, request: &ConnectRequest) -> bool {

@@ -1,23 +1,24 @@
-//! HTTP: probes, metrics, and those of ZooKeeper's admin commands that tell figures.
+//! HTTP: probes, metrics, and ZooKeeper's admin commands.
 //!
-//! Read only. Never fatal: a port that is taken is a warning, so that three servers fit on one host.
+//! Changes nothing but what is counted for whoever looks. Never fatal: a port that is taken is a warning, so that three
+//! servers fit on one host.
+
+mod answers;
+mod commands;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::Router;
+use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::Html;
 use axum::routing::get;
-use axum::{Json, Router};
-use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use zke_consensus::Serving;
 
 use crate::clients::Clients;
 use crate::config::Listen;
-use crate::four_letter::{Mode, ServerView};
 use crate::{listener, view};
 
 /// A thread that holds the state's lock for this long applies nothing any more: a batch takes about a millisecond.
@@ -36,11 +37,10 @@ pub async fn run(clients: Arc<Clients>, stop: CancellationToken) {
 
 /// Everything there is.
 pub fn admin(clients: Arc<Clients>) -> Router {
-    let router = Router::new()
+    let router: Router<Arc<Clients>> = Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
-        .route("/commands", get(commands))
-        .route("/commands/{name}", get(command));
+        .merge(commands::routes(&clients.config.admin_url));
     router.with_state(Arc::clone(&clients)).merge(metrics(clients))
 }
 
@@ -124,110 +124,5 @@ async fn metrics_text(State(clients): State<Arc<Clients>>) -> Answer {
     match crate::metrics::text(&view, &clients.ensemble.status(), &clients.stats) {
         Ok(text) => (StatusCode::OK, text),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
-    }
-}
-
-const COMMANDS: [&str; 4] = ["monitor", "ruok", "server_stats", "stats"];
-
-async fn commands() -> Html<String> {
-    Html(COMMANDS.map(|name| format!("<a href=\"/commands/{name}\">{name}</a><br/>\n")).concat())
-}
-
-/// As in ZooKeeper the status is 200 whatever happens, and `error` says what did.
-async fn command(State(clients): State<Arc<Clients>>, Path(name): Path<String>) -> Json<Value> {
-    let name = match name.as_str() {
-        "mntr" => "monitor",
-        "srvr" => "server_stats",
-        "stat" => "stats",
-        name => name,
-    };
-    let mut answer = Map::new();
-    answer.insert("command".to_owned(), name.into());
-    answer.insert("error".to_owned(), Value::Null);
-    match name {
-        "ruok" => {}
-        "monitor" => monitor(&mut answer, &view::server(&clients).await),
-        "server_stats" | "stats" => {
-            let view = view::server(&clients).await;
-            server_stats(&mut answer, &view);
-            if name == "stats" {
-                answer.insert("connections".to_owned(), connections(&view));
-            }
-        }
-        _ => {
-            answer.insert("error".to_owned(), format!("Unknown command: {name}").into());
-        }
-    }
-    Json(answer.into())
-}
-
-fn monitor(answer: &mut Map<String, Value>, view: &ServerView) {
-    let figures = json!({
-        "server_state": view.mode.name(),
-        "avg_latency": view.latency.avg,
-        "min_latency": view.latency.min,
-        "max_latency": view.latency.max,
-        "packets_received": view.received,
-        "packets_sent": view.sent,
-        "num_alive_connections": view.clients.len(),
-        "outstanding_requests": view.outstanding,
-        "uptime": view.uptime_ms,
-        "znode_count": view.node_count,
-        "watch_count": view.watch_count,
-        "ephemerals_count": view.ephemerals_count,
-        "approximate_data_size": view.approximate_data_size,
-        "global_sessions": view.global_sessions,
-        "open_file_descriptor_count": view.open_files,
-        "max_file_descriptor_count": view.max_open_files,
-    });
-    extend(answer, figures);
-    if let Mode::Leader(leader) = view.mode {
-        let figures = json!({
-            "learners": leader.learners,
-            "synced_followers": leader.synced_followers,
-            "synced_observers": leader.synced_observers,
-            "leader_uptime": leader.uptime_ms,
-        });
-        extend(answer, figures);
-    }
-}
-
-fn server_stats(answer: &mut Map<String, Value>, view: &ServerView) {
-    let figures = json!({
-        "read_only": view.mode == Mode::ReadOnly,
-        "server_stats": {
-            "packets_sent": view.sent,
-            "packets_received": view.received,
-            "min_latency": view.latency.min,
-            "avg_latency": view.latency.avg,
-            "max_latency": view.latency.max,
-            "last_processed_zxid": view.zxid.0,
-            "outstanding_requests": view.outstanding,
-            "server_state": view.mode.name(),
-            "num_alive_client_connections": view.clients.len(),
-            "data_dir_size": view.data_dir_bytes,
-            "log_dir_size": view.log_dir_bytes,
-            "uptime": view.uptime_ms,
-        },
-        "node_count": view.node_count,
-    });
-    extend(answer, figures);
-}
-
-fn connections(view: &ServerView) -> Value {
-    let connections = view.clients.iter().map(|client| {
-        json!({
-            "remote_socket_address": client.address.to_string(),
-            "outstanding_requests": client.queued,
-            "packets_received": client.received,
-            "packets_sent": client.sent,
-        })
-    });
-    connections.collect()
-}
-
-fn extend(answer: &mut Map<String, Value>, figures: Value) {
-    if let Value::Object(figures) = figures {
-        answer.extend(figures);
     }
 }

@@ -9,17 +9,21 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use zke_consensus::Observer;
-use zke_tree::{Applied, Command, Event, LogIndex, State, WatchTable};
+use zke_tree::{Applied, Command, Event, LogIndex, State, Term, WatchTable};
 use zke_wire::{SessionId, WatcherEvent, Zxid, encode_event};
 
-use crate::connection::{Connection, ConnectionId, Ending, Watches};
+use crate::audit::Audit;
+use crate::connection::{Access, Connection, ConnectionId, Ending, Watches};
+use crate::digest_log::DigestLog;
 use crate::pending::Pending;
+use crate::quota_log::QuotaLog;
 use crate::stats::Stats;
 
 pub struct Hub {
@@ -31,6 +35,13 @@ pub struct Hub {
     /// Connections heard from since the leader was last told; each once, so no more than there are.
     touched: Mutex<Vec<Arc<Connection>>>,
     last_zxid: watch::Sender<Zxid>,
+    /// For operators who compare members.
+    pub digests: Mutex<DigestLog>,
+    quotas: QuotaLog,
+    /// Once it is begun, if the configuration asks for it.
+    pub audit: OnceLock<Audit>,
+    /// Of the last applied entry; 0 before the first that this process saw.
+    term: AtomicU64,
     stats: Arc<Stats>,
 }
 
@@ -38,6 +49,8 @@ pub struct Hub {
 #[derive(Default)]
 struct Local {
     serving: bool,
+    /// Without a quorum, for those who asked for it. Never together with `serving`.
+    read_only: bool,
     admitted: u64,
     connections: HashMap<ConnectionId, Arc<Connection>>,
     sessions: HashMap<SessionId, ConnectionId>,
@@ -60,19 +73,25 @@ impl Hub {
             apply: Mutex::default(),
             touched: Mutex::default(),
             last_zxid: watch::Sender::default(),
+            digests: Mutex::default(),
+            quotas: QuotaLog::default(),
+            audit: OnceLock::new(),
+            term: AtomicU64::new(0),
             stats,
         }
     }
 
-    /// Takes a new connection in; `None` while this member does not serve.
-    pub fn admit(&self, peer: SocketAddr) -> Option<Arc<Connection>> {
+    /// Takes a new connection in; `None` while this member does not serve such. `may_read_only`: the client is content
+    /// with reads where there is no quorum.
+    pub fn admit(&self, peer: SocketAddr, may_read_only: bool) -> Option<Arc<Connection>> {
         let mut local = self.local.lock();
-        if !local.serving {
+        if !(local.serving || local.read_only && may_read_only) {
             return None;
         }
         local.admitted += 1;
         let id = ConnectionId(local.admitted);
-        let connection = Arc::new(Connection::new(id, peer, Arc::clone(&self.stats)));
+        let mode = if local.serving { Access::Full } else { Access::ReadOnly };
+        let connection = Arc::new(Connection::new(id, peer, mode, Arc::clone(&self.stats)));
         local.connections.insert(id, Arc::clone(&connection));
         Some(connection)
     }
@@ -103,10 +122,34 @@ impl Hub {
 
     /// Begins to take connections in, or takes no more and cuts all there are.
     pub fn serve(&self, serving: bool) {
-        self.local.lock().serving = serving;
-        if !serving {
+        let was_read_only = {
+            let mut local = self.local.lock();
+            local.serving = serving;
+            std::mem::take(&mut local.read_only)
+        };
+        // Who was content with reads comes back, and may write.
+        if !serving || was_read_only {
             self.cut_all();
         }
+    }
+
+    /// Begins to take in those who are content with reads. Ends with the next [`serve`](Self::serve).
+    pub fn serve_read_only(&self) {
+        let mut local = self.local.lock();
+        if !local.serving {
+            local.read_only = true;
+            tracing::warn!("no quorum: serving reads to clients that ask for it");
+        }
+    }
+
+    pub fn is_read_only(&self) -> bool {
+        self.local.lock().read_only
+    }
+
+    /// Whether anybody is let in.
+    pub fn is_open(&self) -> bool {
+        let local = self.local.lock();
+        local.serving || local.read_only
     }
 
     pub fn is_serving(&self) -> bool {
@@ -141,7 +184,10 @@ impl Hub {
 
     /// Takes no connection in any more; those there are answer what they have read, then close.
     pub fn drain(&self) {
-        self.local.lock().serving = false;
+        {
+            let mut local = self.local.lock();
+            (local.serving, local.read_only) = (false, false);
+        }
         for connection in self.connections() {
             connection.stop_reading();
         }
@@ -167,10 +213,21 @@ impl Hub {
         }
     }
 
+    /// An entry of another term than the one before means that a leader was elected in between.
+    fn note_election(&self, state: &State) {
+        let (_, Term(term)) = state.applied();
+        let before = self.term.swap(term, Relaxed);
+        if before != 0 && before != term {
+            self.stats.elections.add(1);
+        }
+    }
+
     fn deliver(&self, event: &Event) {
         let mut apply = self.apply.lock();
         let Apply { encoded, watchers, to_wake } = &mut *apply;
         let ids = self.watches.lock().trigger(event);
+        self.stats.record_watches(event.kind, ids.len());
+        self.stats.watch_bytes.add((ids.len() * event.path.len()) as u64);
         if ids.is_empty() {
             return;
         }
@@ -191,7 +248,7 @@ impl Hub {
             }
             return;
         }
-        match (connection.complete_attach(&applied.result), applied.command, &applied.result) {
+        match (connection.complete_attach(&applied.result, applied.zxid), applied.command, &applied.result) {
             (Some(session), ..) => self.speak_for(session, &connection),
             // It was taken up for a connection that is gone: the one before it may not go on all the same.
             (None, Command::AttachSession { session, .. }, Ok(_)) => self.cut_session(*session),
@@ -202,8 +259,15 @@ impl Hub {
 
 impl Observer for Hub {
     fn applied(&self, state: &State, applied: &Applied<'_>, own: bool) {
+        self.stats.commits.add(1);
+        if DigestLog::wants(applied.zxid) {
+            self.digests.lock().note(state, applied.zxid);
+        }
         for event in applied.events {
             self.deliver(event);
+        }
+        if own {
+            self.quotas.note(applied.over_quota, &self.stats);
         }
         let waiting = if own { self.pending.take(applied.sequence) } else { None };
         let ended = match (applied.command, &applied.result) {
@@ -212,6 +276,14 @@ impl Observer for Hub {
             (Command::AttachSession { session, .. }, Ok(_)) if waiting.is_none() => Some(*session),
             _ => None,
         };
+        if let Some(audit) = self.audit.get() {
+            if let Some(connection) = &waiting {
+                audit.client(applied, connection.peer().ip());
+            }
+            if let (true, Some(session)) = (own, ended) {
+                audit.session_closed(session, applied);
+            }
+        }
         // Before the session's end: its own connection still gets the answer that it is closed.
         if let Some(connection) = waiting {
             self.complete(connection, state, applied);
@@ -225,6 +297,7 @@ impl Observer for Hub {
         for connection in self.apply.lock().to_wake.drain(..) {
             connection.wake_writer();
         }
+        self.note_election(state);
         self.reached(state);
     }
 

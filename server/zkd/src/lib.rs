@@ -7,14 +7,18 @@
 //! Never serves a client outside the ensemble's serving lease, and never blocks the thread that applies the log.
 
 pub mod access;
+pub mod activity;
 mod admin;
+pub mod audit;
 pub mod barriers;
 pub mod clients;
 pub mod commands;
 pub mod config;
 pub mod connection;
+pub mod digest_log;
 pub mod entrance;
 pub mod fifo;
+pub mod figures;
 pub mod four_letter;
 pub mod handshake;
 pub mod http;
@@ -26,6 +30,7 @@ pub mod logging;
 pub mod metrics;
 pub mod open_files;
 pub mod pending;
+mod quota_log;
 pub mod reads;
 mod replies;
 pub mod requests;
@@ -35,4 +40,5 @@ pub mod socket;
 pub mod start;
 pub mod stats;
 pub mod tls;
+pub mod turns;
 pub mod view;

@@ -13,6 +13,8 @@ const DEFAULT_FILTER: &str = "info,openraft=warn,h2=warn,hyper=warn,tonic=warn";
 /// To be called once, before anything is logged.
 pub fn init() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    // Whoever asks for an audit log gets it, whatever else is logged.
+    let filter = filter.add_directive("audit=info".parse().expect("a directive"));
     let colours = io::stderr().is_terminal();
     let lines = fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colours);
     if env::var("ZKD_LOG").is_ok_and(|format| format == "json") { lines.json().init() } else { lines.init() }

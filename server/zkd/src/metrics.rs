@@ -6,12 +6,14 @@ use prometheus::TextEncoder;
 use prometheus::core::Collector as _;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::{
-    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType, Summary,
+    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType, Quantile, Summary,
 };
 use zke_consensus::{MemberStatus, Role, Serving};
 
-use crate::four_letter::{Mode, ServerView};
+use crate::figures::{self, Figure, QUANTILES, Value};
+use crate::four_letter;
 use crate::stats::{Latency, Stats};
+use crate::view::ServerView;
 
 /// The figures in Prometheus' text format.
 ///
@@ -29,59 +31,16 @@ struct Families(Vec<MetricFamily>);
 impl Families {
     /// Names and kinds as ZooKeeper's own Prometheus provider has them, `packets_received` as a gauge included.
     fn zookeeper(&mut self, view: &ServerView, stats: &Stats) {
-        self.gauge("avg_latency", "Mean time from request to answer since start, in ms", view.latency.avg);
-        self.gauge(
-            "min_latency",
-            "Least time from request to answer since start, in ms",
-            view.latency.min as f64,
-        );
-        self.gauge(
-            "max_latency",
-            "Most time from request to answer since start, in ms",
-            view.latency.max as f64,
-        );
-        let connections = view.clients.len() as u64;
-        let gauges = [
-            ("packets_received", "Requests received since start", view.received),
-            ("packets_sent", "Replies and events sent since start", view.sent),
-            ("num_alive_connections", "Connections of clients", connections),
-            ("outstanding_requests", "Requests read and not answered yet", view.outstanding),
-            ("uptime", "Time since start, in ms", view.uptime_ms),
-            ("znode_count", "Nodes", view.node_count),
-            ("watch_count", "Watches armed here", view.watch_count),
-            ("ephemerals_count", "Ephemeral nodes", view.ephemerals_count),
-            ("approximate_data_size", "Bytes of paths and data", view.approximate_data_size),
-            ("global_sessions", "Sessions of the ensemble", view.global_sessions),
-            ("open_file_descriptor_count", "Open files of this process", view.open_files),
-            ("max_file_descriptor_count", "Open files this process may have", view.max_open_files),
-        ];
-        for (name, help, value) in gauges {
-            self.gauge(name, help, value as f64);
+        for Figure { name, help, value } in figures::all(view, stats, &four_letter::version()) {
+            match value {
+                // The version is a name of ours; what a server is doing, Prometheus is told in numbers.
+                Value::Text(_) => {}
+                Value::Gauge(value) => self.gauge(name, help, value as f64),
+                Value::Decimal(value) => self.gauge(name, help, value),
+                Value::Counter(value) => self.counter(name, help, value),
+                Value::Summary(summary) => self.summary(name, help, &summary),
+            }
         }
-        if let Some(quorum_size) = view.quorum_size {
-            self.gauge("quorum_size", "Members with a vote", quorum_size as f64);
-        }
-        if let Mode::Leader(leader) = view.mode {
-            self.gauge("learners", "Members that follow this leader", leader.learners as f64);
-            let synced = leader.synced_followers as f64;
-            self.gauge("synced_followers", "Voters that are up to date with this leader", synced);
-            let synced = leader.synced_observers as f64;
-            self.gauge("synced_observers", "Members without a vote that are up to date", synced);
-            self.gauge("leader_uptime", "Time since this member leads, in ms", leader.uptime_ms as f64);
-        }
-        let counters = [
-            ("bytes_received_count", "Bytes received from clients", &stats.bytes_received),
-            ("response_bytes", "Bytes sent to clients", &stats.bytes_sent),
-            ("connection_request_count", "Sessions asked for, new and old", &stats.connection_requests),
-            ("connection_rejected", "Connections turned away", &stats.connections_rejected),
-            ("connection_drop_count", "Connections closed by this server", &stats.connections_dropped),
-            ("auth_failed_count", "Credentials refused", &stats.auth_failures),
-        ];
-        for (name, help, counter) in counters {
-            self.counter(name, help, counter.get());
-        }
-        self.summary("readlatency", "Time from read request to answer, in ms", &stats.reads);
-        self.summary("updatelatency", "Time from write request to answer, in ms", &stats.writes);
     }
 
     fn own(&mut self, status: &MemberStatus, stats: &Stats) {
@@ -99,6 +58,13 @@ impl Families {
         ];
         for (name, help, value) in gauges {
             self.gauge(name, help, value as f64);
+        }
+        let counters = [
+            ("zkd_quota_refused", "Writes that a hard quota refused", &stats.quota_refused),
+            ("zkd_quota_exceeded", "Writes done beyond a limit that is not enforced", &stats.quota_exceeded),
+        ];
+        for (name, help, counter) in counters {
+            self.counter(name, help, counter.get());
         }
         let roles = [
             ("leader", Role::Leader),
@@ -133,11 +99,17 @@ impl Families {
         self.push(name, help, MetricType::COUNTER, vec![metric]);
     }
 
-    fn summary(&mut self, name: &str, help: &str, latency: &Latency) {
-        let latency = latency.summary();
+    fn summary(&mut self, name: &str, help: &str, read: &figures::Summary) {
         let mut summary = Summary::default();
-        summary.set_sample_count(latency.count);
-        summary.set_sample_sum(latency.sum_us as f64 / 1e3);
+        summary.set_sample_count(read.count);
+        summary.set_sample_sum(read.sum);
+        let quantiles = QUANTILES.iter().zip(read.quantiles.iter().flatten()).map(|((part, _), value)| {
+            let mut quantile = Quantile::default();
+            quantile.set_quantile(*part);
+            quantile.set_value(*value);
+            quantile
+        });
+        summary.set_quantile(quantiles.collect());
         let mut metric = Metric::default();
         metric.set_summary(summary);
         self.push(name, help, MetricType::SUMMARY, vec![metric]);

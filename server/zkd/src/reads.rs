@@ -37,6 +37,7 @@ pub fn answer(read: Read, xid: i32, state: &State, asker: &Asker<'_>, out: &mut 
         }
         Read::Refused(code) => Response::Error(code),
         Read::Sync { path } => Response::Sync { path },
+        Read::Close => Response::Empty,
         Read::WhoAmI => who_am_i(asker.identities),
         Read::MultiRead { ops } => multi_read(state, asker.identities, &ops),
         Read::Exists { path, watch } => exists(state, asker, &path, watch),

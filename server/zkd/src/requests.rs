@@ -78,11 +78,42 @@ pub enum Read {
         kind: WatchKind,
     },
     WhoAmI,
+    /// The end of a session that the log knows nothing of.
+    Close,
     MultiRead {
         ops: Vec<ReadOp>,
     },
     /// An answer that is known already and only waits for its turn.
     Refused(ErrorCode),
+}
+
+impl Read {
+    /// In the four letters by which ZooKeeper names it in `cons`.
+    pub fn operation(&self) -> &'static str {
+        match self {
+            Self::Ping => "PING",
+            Self::Exists { .. } => "EXIS",
+            Self::GetData { .. } => "GETD",
+            Self::GetAcl { .. } => "GETA",
+            Self::GetChildren { .. } => "GETC",
+            Self::GetAllChildrenNumber { .. } => "GETACN",
+            Self::GetEphemerals { .. } => "GETE",
+            Self::Sync { .. } => "SYNC",
+            Self::SetWatches { persistent, recursive, .. }
+                if persistent.is_empty() && recursive.is_empty() =>
+            {
+                "SETW"
+            }
+            Self::SetWatches { .. } => "STW2",
+            Self::AddWatch { .. } => "ADDW",
+            Self::CheckWatches { .. } => "CHKW",
+            Self::RemoveWatches { .. } => "REMW",
+            Self::WhoAmI => "HOMI",
+            Self::Close => "CLOS",
+            Self::MultiRead { .. } => "MLTR",
+            Self::Refused(_) => "NA",
+        }
+    }
 }
 
 /// One read of several in a request. It arms no watch, whatever the client says: as ZooKeeper.

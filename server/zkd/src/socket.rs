@@ -15,7 +15,7 @@ use crate::clients::Clients;
 use crate::connection::{Blocked, Connection, Ending, Outbox};
 use crate::entrance::{Guest, Transport};
 use crate::requests::{self, Action, Read};
-use crate::{four_letter, handshake, view};
+use crate::{four_letter, handshake};
 
 /// How long the last bytes of a connection may take to leave, and how long the peer may then take to hang up too.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -42,7 +42,8 @@ pub async fn serve(clients: &Clients, mut stream: impl Transport, guest: Guest) 
     };
     match first {
         Some(FirstBytes::FourLetter(word)) => {
-            if let Some(text) = four_letter_word(clients, word).await {
+            let argument = argument(&mut stream, buffer, word).await;
+            if let Some(text) = four_letter::answer(word, &argument, clients).await {
                 // A peer that does not wait for its answer needs no other.
                 let _ = timeout(FLUSH_TIMEOUT, async {
                     stream.write_all(text.as_bytes()).await?;
@@ -61,9 +62,16 @@ pub async fn serve(clients: &Clients, mut stream: impl Transport, guest: Guest) 
     }
 }
 
-async fn four_letter_word(clients: &Clients, word: [u8; 4]) -> Option<String> {
-    let view = if clients.hub.is_serving() { Some(view::server(clients).await) } else { None };
-    four_letter::answer(word, &clients.config, || view)
+/// What stands behind a word that needs it, as far as it comes in time.
+async fn argument(stream: &mut impl Transport, mut buffer: BytesMut, word: [u8; 4]) -> BytesMut {
+    if four_letter::takes_argument(word) {
+        let _ = timeout(FLUSH_TIMEOUT, async {
+            while buffer.len() < four_letter::TRACE_MASK_LEN && stream.read_buf(&mut buffer).await? > 0 {}
+            std::io::Result::Ok(())
+        })
+        .await;
+    }
+    buffer
 }
 
 async fn converse(
@@ -73,7 +81,7 @@ async fn converse(
     request: ConnectRequest,
     guest: Guest,
 ) {
-    let Some(connection) = clients.hub.admit(guest.peer) else {
+    let Some(connection) = clients.hub.admit(guest.peer, request.read_only == Some(true)) else {
         clients.stats.connections_rejected.add(1);
         return;
     };
@@ -183,7 +191,7 @@ async fn request(
     frame: Bytes,
     received: Instant,
 ) -> Option<Stop> {
-    if !connection.has_room().await {
+    if !connection.has_room(clients.config.outstanding_max).await {
         return Some(Stop::NoMore);
     }
     loop {
@@ -197,10 +205,15 @@ async fn request(
             clients.stats.auth_failures.add(1);
             return Some(Stop::NoMore);
         }
-        let op = match action {
+        let op = match read_only(connection, action) {
+            Action::Read(Read::Close) => {
+                let state = clients.ensemble.state().read();
+                connection.close_read_only(xid, received, &state, &clients.hub.watches);
+                return Some(Stop::NoMore);
+            }
             Action::Read(read) => {
                 let state = clients.ensemble.state().read();
-                if !clients.ensemble.lease_holds() {
+                if !connection.is_read_only() && !clients.ensemble.lease_holds() {
                     // The leader may have let the session go already. Whoever watches the lease will say so too.
                     return Some(Stop::HungUp);
                 }
@@ -239,6 +252,17 @@ async fn request(
                 clients.ensemble.room().await;
             }
         }
+    }
+}
+
+/// What a connection that may only read is answered in the place of all else.
+fn read_only(connection: &Connection, action: Action) -> Action {
+    match action {
+        Action::Write(_) | Action::Sync { .. } if connection.is_read_only() => {
+            Action::Read(Read::Refused(ErrorCode::NotReadOnly))
+        }
+        Action::Close if connection.is_read_only() => Action::Read(Read::Close),
+        action => action,
     }
 }
 

@@ -16,10 +16,11 @@ use zke_consensus::clock::SystemClock;
 use zke_consensus::grpc::{self, Credentials, GrpcTransport, PemFiles, Security, SharedTransport};
 use zke_consensus::{Drivers, Ensemble, Options, PeerNode, Setup, StartError};
 use zke_storage::{RealDisk, StorageError};
-use zke_tree::EnsembleId;
+use zke_tree::{EnsembleId, Settings};
 
 use crate::access::Access;
 use crate::admin::{self, Disk};
+use crate::audit::Audit;
 use crate::clients::Clients;
 use crate::config::{Config, Ensemble as Members, Loaded, Managed, PeerTls, Role, Server, ServerId};
 use crate::entrance::Entrance;
@@ -95,7 +96,10 @@ async fn serve(config: Config, raft: &Runtime) -> anyhow::Result<Ended> {
     let peers =
         raft.spawn(async move { own.bind().await }).await.context("binding the peer port failed")??;
     let setup = match open_disks(&config) {
-        Ok((disk, log_disk)) => Ok(setup(&config, &members, disk, log_disk, Arc::clone(&hub))),
+        Ok((disk, log_disk)) => {
+            stats.flushes.get_or_init(|| log_disk.flushes());
+            Ok(setup(&config, &members, disk, log_disk, Arc::clone(&hub)))
+        }
         Err(error) => Err(StartError::Storage(error)),
     };
     let started = match setup {
@@ -119,6 +123,11 @@ async fn serve(config: Config, raft: &Runtime) -> anyhow::Result<Ended> {
     let stop = CancellationToken::new();
     let administration = admin::serve(Disk::Open(ensemble.clone()), members.clone(), config.data_dir.clone());
     let administration = raft.spawn(administration);
+    if config.audit {
+        let audit = Audit::start().context("cannot start the thread of the audit log")?;
+        audit.server("serverStart");
+        hub.audit.get_or_init(|| audit);
+    }
     let clients = Clients::new(ensemble.clone(), hub, stats, config, access);
     let entrances = entrances(&clients.config).await?;
     let http = tokio::spawn(http::run(Arc::clone(&clients), stop.clone()));
@@ -144,6 +153,9 @@ async fn serve(config: Config, raft: &Runtime) -> anyhow::Result<Ended> {
     }
     if tokio::time::timeout(SHUTDOWN_DEADLINE, ensemble.shutdown()).await.is_err() {
         tracing::warn!("Raft did not stop in time: it waits for the disk");
+    }
+    if let Some(audit) = clients.hub.audit.get() {
+        audit.server("serverStop");
     }
     stop.cancel();
     http.await.context("serving HTTP failed")?;
@@ -217,6 +229,7 @@ fn setup(
             session_timeout_ms_min,
             container_check_interval_ms,
             serve_at_once: !managed,
+            settings: Settings { enforce_quota: config.enforce_quota },
             ..Options::default()
         },
         drivers: Drivers::Threads,

@@ -1,20 +1,128 @@
 //! One moment of this server, put together for the four-letter words, the admin commands and `/metrics`.
+//!
+//! What is long (every client, every watch, every session) is in [`lists`] and asked for apart.
+
+pub mod lists;
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit};
 use tokio::time::timeout;
 use zke_consensus::{MemberStatus, Role};
+use zke_wire::Zxid;
 
 use crate::clients::Clients;
 use crate::config::Ensemble;
-use crate::four_letter::{ClientView, LatencyMs, LeaderView, Mode, ServerView};
 
 /// The leader proves that it still leads before it says how far the others are. Whoever asks for figures gets the
 /// rest of them without, rather than none.
 const PROGRESS_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// What is so of a server that serves, at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServerView {
+    pub mode: Mode,
+    pub latency: LatencyMs,
+    /// Messages from and to clients since the start, or since they were last set back.
+    pub received: u64,
+    pub sent: u64,
+    /// Connections with a session, or about to get one.
+    pub connections: u64,
+    /// Read and not answered yet.
+    pub outstanding: u64,
+    pub uptime_ms: u64,
+    pub zxid: Zxid,
+    pub node_count: u64,
+    pub watch_count: u64,
+    pub ephemerals_count: u64,
+    /// Bytes of paths and data.
+    pub approximate_data_size: u64,
+    /// Sessions of the whole ensemble.
+    pub global_sessions: u64,
+    /// Members with a vote; `None` for a server alone.
+    pub quorum_size: Option<u64>,
+    pub pending_syncs: u64,
+    pub open_files: u64,
+    pub max_open_files: u64,
+    pub data_dir_bytes: u64,
+    pub log_dir_bytes: u64,
+}
+
+/// Of requests, from the last byte read to the answer, since the start or the last reset.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LatencyMs {
+    pub min: u64,
+    pub avg: f64,
+    pub max: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Leader(LeaderView),
+    Follower,
+    Observer,
+    Standalone,
+    /// Without a quorum, for clients that asked for it.
+    ReadOnly,
+}
+
+/// What only a leader knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaderView {
+    /// Members that follow it, with a vote or without.
+    pub learners: u64,
+    /// Of those with a vote, how many are up to date.
+    pub synced_followers: u64,
+    /// Of those without, how many are up to date.
+    pub synced_observers: u64,
+    /// Since it leads.
+    pub uptime_ms: u64,
+}
+
+/// One connection of a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientView {
+    pub address: SocketAddr,
+    /// Requests read and not answered yet.
+    pub queued: u64,
+    pub received: u64,
+    pub sent: u64,
+    pub session: Option<SessionView>,
+}
+
+/// What is known of a connection that has a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionView {
+    pub id: i64,
+    pub timeout_ms: i32,
+    pub activity: crate::activity::Activity,
+}
+
+impl Mode {
+    /// Tools look for these words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Leader(_) => "leader",
+            Self::Follower => "follower",
+            Self::Observer => "observer",
+            Self::Standalone => "standalone",
+            Self::ReadOnly => "read-only",
+        }
+    }
+
+    /// What a member of an ensemble is doing, in ZooKeeper's words.
+    pub fn peer_state(self) -> Option<&'static str> {
+        match self {
+            Self::Leader(_) => Some("leading - broadcast"),
+            Self::Follower => Some("following - broadcast"),
+            Self::Observer => Some("observing - broadcast"),
+            Self::Standalone | Self::ReadOnly => None,
+        }
+    }
+}
 
 /// What is so at this moment.
 pub async fn server(clients: &Clients) -> ServerView {
@@ -22,7 +130,6 @@ pub async fn server(clients: &Clients) -> ServerView {
     let mode = mode(clients, &status).await;
     let alone = matches!(clients.config.ensemble, Ensemble::Standalone);
     let latency = clients.stats.latency();
-    let connections = clients.hub.connections();
     let watch_count = clients.hub.watches.lock().watches() as u64;
     let state = clients.ensemble.state().read();
     ServerView {
@@ -30,6 +137,7 @@ pub async fn server(clients: &Clients) -> ServerView {
         latency: LatencyMs { min: latency.min_ms(), avg: latency.avg_ms(), max: latency.max_ms() },
         received: clients.stats.received.get(),
         sent: clients.stats.sent.get(),
+        connections: clients.hub.connection_count() as u64,
         outstanding: clients.stats.outstanding.get(),
         uptime_ms: millis(clients.stats.uptime()),
         zxid: state.last_zxid(),
@@ -39,23 +147,18 @@ pub async fn server(clients: &Clients) -> ServerView {
         approximate_data_size: state.approximate_data_size(),
         global_sessions: state.session_count() as u64,
         quorum_size: (!alone).then(|| voters(&status)),
+        pending_syncs: clients.barriers.waiting() as u64,
         open_files: fs::read_dir("/proc/self/fd").map_or(0, |files| files.count() as u64),
         max_open_files: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
         data_dir_bytes: dir_bytes(&clients.config.data_dir),
         log_dir_bytes: dir_bytes(&clients.config.log_dir),
-        clients: connections
-            .iter()
-            .map(|connection| ClientView {
-                address: connection.peer(),
-                queued: connection.outstanding() as u64,
-                received: connection.received.get(),
-                sent: connection.sent.get(),
-            })
-            .collect(),
     }
 }
 
 async fn mode(clients: &Clients, status: &MemberStatus) -> Mode {
+    if clients.hub.is_read_only() {
+        return Mode::ReadOnly;
+    }
     if matches!(clients.config.ensemble, Ensemble::Standalone) {
         return Mode::Standalone;
     }
@@ -84,7 +187,6 @@ async fn leader(clients: &Clients, status: &MemberStatus) -> LeaderView {
         synced_followers: in_sync(true),
         synced_observers: in_sync(false),
         uptime_ms: millis(clients.leading_for(status.term, Instant::now())),
-        proposals: None,
     }
 }
 
@@ -96,7 +198,7 @@ fn voters(status: &MemberStatus) -> u64 {
 }
 
 /// Of the files of one directory; what cannot be read counts as nothing.
-fn dir_bytes(dir: &Path) -> u64 {
+pub fn dir_bytes(dir: &Path) -> u64 {
     let Ok(files) = fs::read_dir(dir) else { return 0 };
     files
         .flatten()

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::ConfigError;
 use super::address::{Host, parse_port};
+use super::keys::{self, Effect};
 use super::properties;
 
 /// Where a setting stands.
@@ -19,6 +20,10 @@ pub enum Origin {
     Property {
         name: String,
     },
+    /// A variable of the environment, with its full name.
+    Variable {
+        name: String,
+    },
 }
 
 impl fmt::Display for Origin {
@@ -26,6 +31,7 @@ impl fmt::Display for Origin {
         match self {
             Self::Line { file, line } => write!(f, "{}:{line}", file.display()),
             Self::Property { name } => write!(f, "-D{name}"),
+            Self::Variable { name } => write!(f, "{name} in the environment"),
         }
     }
 }
@@ -76,11 +82,29 @@ impl Setting {
     }
 }
 
-/// The settings that nobody has taken yet. Of several for one key the last counts, and a file's count more than the
-/// command line's, as in ZooKeeper.
+/// What is shown in the place of a secret.
+pub(super) const HIDDEN: &str = "(hidden)";
+
+/// Whether a value is nobody's to see: passwords and what passwords can be found from.
+pub(super) fn is_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    ["password", "digest", "secret", "passwd", "token"].iter().any(|word| key.contains(word))
+        && !key.ends_with("digestalg")
+        && !key.ends_with("digest.enabled")
+        && !key.ends_with("path")
+}
+
+/// Variables of the environment that are settings begin so.
+const VARIABLE_PREFIX: &str = "ZKD_";
+/// Those that are none: how the log looks, and what Kubernetes tells a pod of a Service named zkd.
+const OTHER_VARIABLES: [&str; 4] = ["LOG", "PORT", "PORT_", "SERVICE_"];
+
+/// The settings that nobody has taken yet. Of several for one key the last counts: a file's count more than the command
+/// line's, as in ZooKeeper, and the environment's more than both.
 #[derive(Debug)]
 pub(super) struct Settings {
     left: Vec<Setting>,
+    shown_file: Option<String>,
 }
 
 impl Settings {
@@ -92,17 +116,55 @@ impl Settings {
             value: value.trim().to_owned(),
             origin: Origin::Property { name: name.clone() },
         };
-        Self { left: properties.iter().map(setting).collect() }
+        Self { left: properties.iter().map(setting).collect(), shown_file: None }
     }
 
     /// Adds the settings of a file.
     pub fn add_file(&mut self, file: &Path, text: &str) {
         let file: Arc<Path> = file.into();
-        self.left.extend(properties::parse(text).into_iter().map(|property| Setting {
+        let properties = properties::parse(text);
+        let shown = properties.iter().map(|property| {
+            let value = if is_secret(&property.key) { HIDDEN } else { &property.value };
+            format!("{}={value}\n", property.key)
+        });
+        let shown: String = shown.collect();
+        self.shown_file.get_or_insert(shown);
+        self.left.extend(properties.into_iter().map(|property| Setting {
             key: property.key.strip_prefix("zookeeper.").unwrap_or(&property.key).to_owned(),
             value: property.value,
             origin: Origin::Line { file: file.clone(), line: property.line },
         }));
+    }
+
+    /// Adds what the environment sets: `ZKD_` and the key, with `_` for whatever is no letter or digit.
+    pub fn add_environment(&mut self, variables: impl Iterator<Item = (String, String)>) {
+        for (name, value) in variables {
+            let Some(rest) = name.strip_prefix(VARIABLE_PREFIX) else { continue };
+            let is_other = |other: &&str| rest == *other || other.ends_with('_') && rest.starts_with(*other);
+            let key = match keys::of_variable(rest) {
+                Some(key) => key,
+                None if OTHER_VARIABLES.iter().any(is_other) => continue,
+                None => rest.to_owned(),
+            };
+            self.left.push(Setting {
+                key,
+                value: value.trim().to_owned(),
+                origin: Origin::Variable { name },
+            });
+        }
+    }
+
+    pub fn prefixed(&self, prefix: &str) -> impl Iterator<Item = &Setting> {
+        self.left.iter().filter(move |setting| setting.key.starts_with(prefix))
+    }
+
+    pub fn into_left(self) -> Vec<Setting> {
+        self.left
+    }
+
+    /// What the file says, a line each, without comments and without the values of secrets.
+    pub fn shown_file(&self) -> Option<String> {
+        self.shown_file.clone()
     }
 
     pub fn take(&mut self, key: &str) -> Option<Setting> {
@@ -130,7 +192,13 @@ impl Settings {
 
     /// A sentence for each setting that nobody has taken.
     pub fn into_warnings(self) -> Vec<String> {
-        let warning = |setting: Setting| format!("{}: {} has no effect here", setting.origin, setting.key);
+        let warning = |Setting { key, origin, .. }: Setting| match keys::effect(&key) {
+            Some(Effect::NotNeeded(why) | Effect::NotServed(why)) => {
+                format!("{origin}: {key} has no effect here: {why}")
+            }
+            Some(Effect::Honoured | Effect::Differs(_)) => format!("{origin}: {key} has no effect here"),
+            None => format!("{origin}: {key} has no effect here: it is no key of ZooKeeper 3.9 or of zkd"),
+        };
         self.left.into_iter().map(warning).collect()
     }
 

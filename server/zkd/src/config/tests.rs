@@ -110,15 +110,131 @@ fn properties_are_settings_that_the_file_goes_before() {
     assert_eq!(loaded.config.max_message_len, 4 << 20);
     assert_eq!(loaded.config.four_letter_words, Whitelist::All);
     assert_eq!(loaded.config.admin_http.expect("on").port, 8081);
-    assert_eq!(loaded.warnings, ["-Djava.net.preferIPv4Stack: java.net.preferIPv4Stack has no effect here"]);
+    assert_eq!(
+        loaded.warnings,
+        [
+            "-Djava.net.preferIPv4Stack: java.net.preferIPv4Stack has no effect here: it tunes ZooKeeper's Java threads and buffers"
+        ]
+    );
 }
 
 #[test]
-fn unknown_keys_are_warnings_with_their_line() {
-    let text = "dataDir=DATA\n# purge\nautopurge.purgeInterval=1\nclientPort=2181\nsnapCount=5\n";
-    let expected =
-        ["zoo.cfg:3: autopurge.purgeInterval has no effect here", "zoo.cfg:5: snapCount has no effect here"];
+fn what_has_no_effect_is_a_warning_with_its_line_and_the_reason() {
+    let text = "dataDir=DATA\n# purge\nautopurge.purgeInterval=1\nclientPort=2181\ntickTyme=5\n";
+    let expected = [
+        "zoo.cfg:3: autopurge.purgeInterval has no effect here: old snapshots and logs are removed by themselves",
+        "zoo.cfg:5: tickTyme has no effect here: it is no key of ZooKeeper 3.9 or of zkd",
+    ];
     assert_eq!(load(text, &[], None, None).expect("valid").warnings, expected);
+}
+
+/// A table that calls a key honoured, and code that does not take it, would be a setting that nobody misses.
+#[test]
+fn keys_that_are_called_honoured_are_taken() {
+    let value = |key: &str| match key {
+        "clientPortAddress"
+        | "secureClientPortAddress"
+        | "admin.serverAddress"
+        | "metricsProvider.httpHost" => "127.0.0.1",
+        "dataDir" | "dataLogDir" => "DATA",
+        "admin.commandURL" => "/x",
+        "admin.enableServer"
+        | "enforceQuota"
+        | "readonlymode.enabled"
+        | "audit.enable"
+        | "client.portUnification"
+        | "enforce.auth.enabled"
+        | "sessionRequireClientSASLAuth"
+        | "allowSaslFailedClients"
+        | "DigestAuthenticationProvider.enabled" => "false",
+        "ssl.keyStore.type" | "ssl.trustStore.type" => "PEM",
+        "ssl.clientAuth" => "need",
+        "DigestAuthenticationProvider.superDigest" => "super:abc=",
+        "minSessionTimeout" => "7000",
+        "maxSessionTimeout" => "8000",
+        _ => "2199",
+    };
+    let honoured =
+        keys::KEYS.iter().filter(|(key, effect)| *effect == keys::Effect::Honoured && !key.ends_with('.'));
+    let text: String = honoured.map(|(key, _)| format!("{key}={}\n", value(key))).collect();
+    assert!(text.lines().count() > 15, "{text}");
+    assert_eq!(load(&text, &[], None, None).expect("valid").warnings, [""; 0]);
+}
+
+#[test]
+fn a_dynamic_file_holds_the_servers() {
+    let dynamic = tempfile::NamedTempFile::new().expect("a file");
+    let servers = "server.1=127.0.0.1:2888:3888:participant;2181\nserver.2=127.0.0.1:2889:3889;2182\nversion=100000003\n";
+    fs::write(dynamic.path(), servers).expect("it is written");
+    let text = format!("dataDir=DATA\ndynamicConfigFile={}\n", dynamic.path().display());
+    let loaded = load(&text, &[], Some("2"), None).expect("valid");
+    let Ensemble::ZooCfg { my_id, servers } = loaded.config.ensemble else { panic!("an ensemble") };
+    assert_eq!((my_id, servers.len(), loaded.config.clients.unwrap().port), (ServerId(2), 2, 2182));
+    let error =
+        load(&format!("{text}server.3=127.0.0.1:1:2\n"), &[], Some("2"), None).expect_err("two places");
+    assert!(error.starts_with("zoo.cfg:3: server.3=127.0.0.1:1:2: dynamicConfigFile names"), "{error}");
+    let error = load("dataDir=DATA\ndynamicConfigFile=/none\n", &[], None, None).expect_err("no such file");
+    assert_eq!(error, "cannot read /none");
+}
+
+#[test]
+fn the_environment_goes_before_the_file() {
+    let mut settings = Settings::new(&[("zookeeper.tickTime".to_owned(), "1000".to_owned())]);
+    settings.add_file(Path::new("zoo.cfg"), "tickTime=2000\nmaxClientCnxns=5\n");
+    let variables = [
+        ("ZKD_TICK_TIME", "4000"),
+        ("ZKD_LOG", "json"),
+        ("ZKD_SERVICE_HOST", "10.0.0.1"),
+        ("ZKD_TICKTYME", "1"),
+        ("PATH", "/"),
+    ];
+    settings.add_environment(variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
+    assert_eq!(settings.take("tickTime").map(|setting| setting.value), Some("4000".to_owned()));
+    assert_eq!(settings.take("maxClientCnxns").map(|setting| setting.value), Some("5".to_owned()));
+    let expected = [
+        "ZKD_TICKTYME in the environment: TICKTYME has no effect here: it is no key of ZooKeeper 3.9 or of zkd",
+    ];
+    assert_eq!(settings.into_warnings(), expected);
+}
+
+fn checked(text: &str) -> (bool, String) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let file = dir.path().join("zoo.cfg");
+    fs::write(&file, text).expect("a file");
+    let report = check(&file).expect("a file that can be read");
+    (report.starts, report.to_string().replace(&format!("{}/", dir.path().display()), ""))
+}
+
+#[test]
+fn a_check_says_what_each_line_means() {
+    let (starts, report) = checked(
+        "dataDir=/data\nclientPort=2181\n# a comment\nforceSync=no\nautopurge.purgeInterval=1\ntickTyme=\\u001b[2J\n\
+         DigestAuthenticationProvider.superDigest=super:c2VjcmV0\nserver.1=127.0.0.1:1:2\nserver.2=127.0.0.1:3:4\n",
+    );
+    let expected = "zoo.cfg:1: dataDir=/data: as in ZooKeeper
+zoo.cfg:2: clientPort=2181: as in ZooKeeper
+zoo.cfg:4: forceSync=no: DIFFERS: every write is flushed before it is answered, whatever it says
+zoo.cfg:5: autopurge.purgeInterval=1: NO EFFECT: old snapshots and logs are removed by themselves
+zoo.cfg:6: tickTyme=u001b[2J: UNKNOWN: no key of ZooKeeper 3.9 or of zkd
+zoo.cfg:7: DigestAuthenticationProvider.superDigest=(hidden): as in ZooKeeper
+zoo.cfg:8: server.1=127.0.0.1:1:2: DIFFERS: plain peers on other machines need sslQuorum=false in so many words
+zoo.cfg:9: server.2=127.0.0.1:3:4: DIFFERS: plain peers on other machines need sslQuorum=false in so many words
+a server starts from this file
+";
+    assert_eq!((starts, report.as_str()), (true, expected));
+}
+
+#[test]
+fn a_check_says_what_is_refused() {
+    let (starts, report) = checked("dataDir=/data\nclientPort=99999\nfoo=\u{1b}[31m\n");
+    let expected = "zoo.cfg:1: dataDir=/data: as in ZooKeeper
+zoo.cfg:2: REFUSED: clientPort=99999: write a port from 1 to 65535
+zoo.cfg:3: foo=\\u{1b}[31m: UNKNOWN: no key of ZooKeeper 3.9 or of zkd
+no server starts from this file
+";
+    assert_eq!((starts, report.as_str()), (false, expected));
+    let (starts, report) = checked("clientPort=2181\n");
+    assert!(!starts && report.contains("REFUSED: zoo.cfg: dataDir is missing"), "{report}");
 }
 
 #[test]
@@ -243,7 +359,6 @@ fn bad_values_are_refused_with_what_to_do() {
         ("admin.enableServer=maybe", "write true or false"),
         ("jute.maxbuffer=4M", "write a number of bytes above 0, such as 4194304 or 0x400000"),
         ("dataLogDir=", "name a directory"),
-        ("dynamicConfigFile=/x", "a second file is not read yet: write its server.N lines into this one"),
         ("secureClientPortAddress=::1", "secureClientPort is not set: write it, or leave this out"),
         ("enforce.auth.enabled=true", "write enforce.auth.schemes, such as sasl, digest or x509, beside it"),
         (
@@ -254,6 +369,10 @@ fn bad_values_are_refused_with_what_to_do() {
         (
             "ssl.crl=true",
             "this is not checked here: leave it out, and take certificates back by a CA that is renewed often",
+        ),
+        (
+            "admin.commandURL=/metrics",
+            "write a path such as /commands, and none of /livez, /readyz, /metrics",
         ),
         ("zke.mode=auto", "managed is the only mode; leave it out to serve by the server.N lines"),
         (
@@ -316,7 +435,7 @@ fn kazoo_s_servers_are_configured_without_a_complaint() {
     // A plugin of somebody's own is Java.
     let plugin = format!("{text}authProvider.2=my.Provider\n");
     let warnings = load(&plugin, &jaas, None, None).expect("valid").warnings;
-    assert_eq!(warnings, ["zoo.cfg:13: authProvider.2 has no effect here"]);
+    assert_eq!(warnings, ["zoo.cfg:13: authProvider.2 has no effect here: classes of Java cannot be loaded"]);
 }
 
 #[test]

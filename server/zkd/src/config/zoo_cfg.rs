@@ -32,7 +32,6 @@ pub(super) fn config(
     pod: Option<&str>,
     read_myid: impl FnOnce(&Path) -> Result<String, ConfigError>,
 ) -> Result<Config, ConfigError> {
-    refuse_what_would_be_missed(settings)?;
     let directories = Directories::take(settings, file)?;
     let is_managed = settings.take_as("zke.mode", |mode| match mode.value.as_str() {
         "managed" => Ok(()),
@@ -64,14 +63,6 @@ impl Directories {
         let log = settings.take_as("dataLogDir", Setting::path)?.unwrap_or_else(|| data.clone());
         Ok(Self { data, log })
     }
-}
-
-/// Settings that change with whom this server works: to go on without them would be worse than to stop.
-fn refuse_what_would_be_missed(settings: &mut Settings) -> Result<(), ConfigError> {
-    if let Some(setting) = settings.take("dynamicConfigFile") {
-        return Err(setting.refused("a second file is not read yet: write its server.N lines into this one"));
-    }
-    Ok(())
 }
 
 /// The ensemble that `server.N` lines describe, and where the own line says that clients are served.
@@ -175,6 +166,9 @@ fn finish(
 ) -> Result<Config, ConfigError> {
     let Ports { clients, http_host } = ports;
     let tick_ms = take_tick(settings)?;
+    let read_only_mode = settings.take_as("readonlymode.enabled", Setting::bool)?.unwrap_or(false);
+    let whitelist = settings.take("4lw.commands.whitelist");
+    let whitelist = whitelist.map_or_else(Whitelist::default, |setting| Whitelist::parse(&setting.value));
     Ok(Config {
         data_dir: directories.data,
         log_dir: directories.log,
@@ -187,14 +181,19 @@ fn finish(
             .take_as("znode.container.checkIntervalMs", Setting::positive)?
             .unwrap_or(60_000),
         max_client_cnxns: settings.take_as("maxClientCnxns", read_limit)?.unwrap_or(NonZeroU32::new(60)),
+        max_cnxns: settings.take_as("maxCnxns", read_limit)?.flatten(),
+        outstanding_max: settings.take_as("globalOutstandingLimit", read_limit)?.flatten(),
+        read_only_mode,
         max_message_len: settings
             .take_as("jute.maxbuffer", read_max_buffer)?
             .unwrap_or(FrameDecoder::DEFAULT_MAX_LEN),
-        four_letter_words: settings
-            .take("4lw.commands.whitelist")
-            .map_or_else(Whitelist::default, |setting| Whitelist::parse(&setting.value)),
+        audit: settings.take_as("audit.enable", Setting::bool)?.unwrap_or(false),
+        enforce_quota: settings.take_as("enforceQuota", Setting::bool)?.unwrap_or(false),
+        four_letter_words: if read_only_mode { whitelist.with_isro() } else { whitelist },
         security,
         admin_http: take_admin_http(settings, http_host.clone())?,
+        admin_url: settings.take_as("admin.commandURL", read_url)?.unwrap_or_else(|| "/commands".to_owned()),
+        shown_file: settings.shown_file(),
         metrics_http: take_metrics_http(settings, http_host)?,
         ensemble,
     })
@@ -254,6 +253,18 @@ fn take_admin_http(settings: &mut Settings, default: Option<Host>) -> Result<Opt
     let host = settings.take_as("admin.serverAddress", Setting::host)?.or(default);
     let port = settings.take_as("admin.serverPort", Setting::port)?.unwrap_or(8080);
     Ok(enabled.then_some(Listen { host, port }))
+}
+
+fn read_url(setting: &Setting) -> Result<String, ConfigError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.');
+    let url = setting.value.trim_end_matches('/');
+    // Those of our own are taken.
+    let free = !["/livez", "/readyz", "/metrics"].contains(&url);
+    if url.len() > 1 && url.starts_with('/') && !url.contains("//") && url.chars().all(plain) && free {
+        Ok(url.to_owned())
+    } else {
+        Err(setting.refused("write a path such as /commands, and none of /livez, /readyz, /metrics"))
+    }
 }
 
 /// There only for those who ask for ZooKeeper's metrics provider, whichever: ours is Prometheus.

@@ -9,7 +9,7 @@ use zkd::http;
 use crate::raw::{self, Raw};
 use crate::server::Server;
 
-fn get(address: SocketAddr, path: &str) -> (u16, String) {
+pub fn get(address: SocketAddr, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: zkd\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
@@ -53,10 +53,10 @@ fn probes_metrics_and_commands_tell_of_a_server_that_serves() {
     let (status, stats) = get(address, "/commands/srvr");
     assert_eq!(status, 200);
     for part in [
-        "\"command\":\"server_stats\"",
-        "\"error\":null",
-        "\"server_state\":\"standalone\"",
-        "\"node_count\":6",
+        "\"command\": \"server_stats\"",
+        "\"error\": null",
+        "\"server_state\": \"standalone\"",
+        "\"node_count\": 6",
     ] {
         assert!(stats.contains(part), "{part} is missing in {stats}");
     }

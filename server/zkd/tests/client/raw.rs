@@ -52,6 +52,27 @@ impl Raw {
         self.stream.flush().unwrap();
     }
 
+    /// False if the server has hung up.
+    #[allow(dead_code, reason = "not every test binary that shares this file is turned away")]
+    pub fn try_write(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).is_ok()
+    }
+
+    /// The next frame; `None` if the server hangs up before.
+    #[allow(dead_code, reason = "not every test binary that shares this file is turned away")]
+    pub fn try_frame(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(frame) = FrameDecoder::new(64 << 20).next(&mut self.buffer).unwrap() {
+                return Some(frame);
+            }
+            let mut chunk = [0; 4_096];
+            match self.stream.read(&mut chunk) {
+                Ok(0) | Err(_) => return None,
+                Ok(len) => self.buffer.extend_from_slice(&chunk[..len]),
+            }
+        }
+    }
+
     pub fn send(&mut self, xid: i32, request: &Request) {
         self.send_all(&[(xid, request.clone())]);
     }

@@ -1,10 +1,12 @@
 //! Three real processes from three `server.N` lines: what a client keeps when members come and go.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod audit;
 mod members;
 #[path = "../client/raw.rs"]
 #[allow(dead_code, reason = "shared with the tests of one server")]
 mod raw;
+mod read_only;
 mod secrets;
 
 use std::time::{Duration, Instant};

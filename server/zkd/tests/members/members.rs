@@ -40,15 +40,20 @@ enum Disks {
 impl Members {
     /// Returns when all three serve.
     pub fn start() -> Members {
-        Members::start_with(Disks::Shared)
+        Members::start_with(Disks::Shared, "")
+    }
+
+    /// The same with these lines in each configuration.
+    pub fn start_configured(lines: &str) -> Members {
+        Members::start_with(Disks::Shared, lines)
     }
 
     /// The same with a disk for each, for [`Members::hang_disk`].
     pub fn start_on_own_disks() -> Members {
-        Members::start_with(Disks::Own)
+        Members::start_with(Disks::Own, "")
     }
 
-    fn start_with(disks: Disks) -> Members {
+    fn start_with(disks: Disks, lines: &str) -> Members {
         let turn = ONE_ENSEMBLE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = TempDir::new().unwrap();
         let ports = free_ports();
@@ -64,7 +69,7 @@ impl Members {
             }
             let config = format!(
                 "dataDir={}\nclientPort={}\nclientPortAddress=127.0.0.1\ntickTime=2000\n\
-                 4lw.commands.whitelist=*\nadmin.enableServer=false\n{servers}",
+                 4lw.commands.whitelist=*\nadmin.enableServer=false\n{lines}{servers}",
                 data.display(),
                 ports[6 + n]
             );
@@ -202,7 +207,7 @@ impl Members {
         self.dir.path().join(format!("{member}.{extension}"))
     }
 
-    fn log(&self, member: usize) -> String {
+    pub fn log(&self, member: usize) -> String {
         fs::read_to_string(self.path(member, "log")).unwrap()
     }
 }
