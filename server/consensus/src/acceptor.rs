@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
@@ -11,8 +12,12 @@ use zke_tree::Origin;
 
 use crate::codec;
 use crate::ensemble::Inner;
+use crate::first_start::ProbeAnswer;
 use crate::member::{Known, Refusal};
 use crate::peer::{FrameStream, Hello, StreamKind};
+
+/// For the caller's word that no more comes, which it gives with its request.
+const END_DEADLINE: Duration = Duration::from_secs(1);
 
 impl<R: AsyncRuntime> Inner<R> {
     /// Checks a hello before anything of the stream is read. `certified_pod` is the pod that the peer's certificate
@@ -87,8 +92,7 @@ impl<R: AsyncRuntime> Inner<R> {
                 codec::encode_transfer_response(&response)
             }
         };
-        // A caller that went away has timed out already.
-        let _ = stream.outgoing.send(answer).await;
+        answer_and_end::<R>(stream, answer).await;
         Ok(())
     }
 
@@ -108,8 +112,17 @@ impl<R: AsyncRuntime> Inner<R> {
 
     async fn serve_probe(&self, stream: FrameStream) -> io::Result<()> {
         let identity = self.member.identity();
-        let answer: Bytes = crate::first_start::ProbeAnswer::of(&identity).encode();
-        let _ = stream.outgoing.send(answer).await;
+        answer_and_end::<R>(stream, ProbeAnswer::of(&identity).encode()).await;
         Ok(())
     }
+}
+
+/// Gives the only answer of a stream, and holds on to it until the caller has said that no more comes: a stream that is
+/// dropped before that is reset, and a reset overtakes the answer.
+async fn answer_and_end<R: AsyncRuntime>(stream: FrameStream, answer: Bytes) {
+    let FrameStream { outgoing, mut incoming } = stream;
+    // A caller that went away has timed out already.
+    let _ = outgoing.send(answer).await;
+    drop(outgoing);
+    let _ = R::timeout(END_DEADLINE, async { while incoming.recv().await.is_some() {} }).await;
 }

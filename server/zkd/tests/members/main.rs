@@ -8,6 +8,7 @@ mod members;
 mod raw;
 mod read_only;
 mod secrets;
+mod streams;
 
 use std::time::{Duration, Instant};
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+use zke_consensus::PeerNode;
 use zke_wire::{ConnectResponse, SessionId};
 
 use crate::raw::{Raw, same_session};
@@ -84,6 +85,16 @@ impl Members {
 
     pub fn client(&self, member: usize) -> SocketAddr {
         self.clients[member]
+    }
+
+    /// Where other members reach it.
+    #[allow(dead_code, reason = "for the tests of the peer port")]
+    pub fn peer(&self, member: usize) -> PeerNode {
+        let config = fs::read_to_string(self.path(member, "cfg")).unwrap();
+        let line = format!("server.{}=", member + 1);
+        let address = config.lines().find_map(|text| text.strip_prefix(&line)).unwrap();
+        let (address, _) = address.rsplit_once(':').unwrap();
+        PeerNode { pod: format!("server.{}", member + 1), address: address.to_owned() }
     }
 
     /// The socket of a member's admin API.
