@@ -4,6 +4,7 @@
 //! password and everything before. Keys are hidden under a chain of SHA-1 that begins with the password and a salt.
 //! That is how Java made it in 1998: it keeps a store from accidents, not from who has the file.
 
+use rustls_pki_types::PrivatePkcs8KeyDer;
 use sha1::{Digest as _, Sha1};
 
 use super::der::Der;
@@ -13,11 +14,11 @@ const MAGIC: u32 = 0xfeed_feed;
 const KEY_PROTECTOR: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0x2a, 0x02, 0x11, 0x01, 0x01];
 const DIGEST_LEN: usize = 20;
 
-/// What a store holds, in DER.
+/// What a store holds, in DER. The key's type does not show it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct KeyStore {
-    /// Of the first key entry: the key in PKCS#8, and its chain, leaf first.
-    pub key: Option<(Vec<u8>, Vec<Vec<u8>>)>,
+    /// Of the first key entry: the key, and its chain, leaf first.
+    pub key: Option<(PrivatePkcs8KeyDer<'static>, Vec<Vec<u8>>)>,
     pub trusted: Vec<Vec<u8>>,
 }
 
@@ -93,7 +94,7 @@ fn certificate(from: &mut Bytes<'_>, version: u32) -> Result<Vec<u8>, JksError> 
 }
 
 /// From an EncryptedPrivateKeyInfo to the PKCS#8 within.
-fn unprotect(der: &[u8], password: &[u8]) -> Result<Vec<u8>, JksError> {
+fn unprotect(der: &[u8], password: &[u8]) -> Result<PrivatePkcs8KeyDer<'static>, JksError> {
     let (algorithm, hidden) = protected_key(der).ok_or(JksError::Malformed)?;
     if algorithm != KEY_PROTECTOR {
         return Err(JksError::Protection);
@@ -109,7 +110,7 @@ fn unprotect(der: &[u8], password: &[u8]) -> Result<Vec<u8>, JksError> {
         plain.extend(block.iter().zip(&pad).map(|(byte, pad)| byte ^ pad));
     }
     let fits = Sha1::new().chain_update(password).chain_update(&plain).finalize();
-    if fits.as_slice() == check { Ok(plain) } else { Err(JksError::Password) }
+    if fits.as_slice() == check { Ok(plain.into()) } else { Err(JksError::Password) }
 }
 
 /// The OID of the algorithm, and what it has made.
@@ -158,9 +159,10 @@ mod tests {
     #[test]
     fn keytool_s_store_is_read() {
         let store = read(STORE, Some(PASSWORD)).unwrap();
+        assert!(format!("{store:?}").contains("key: Some((PrivatePkcs8KeyDer(\"[secret key elided]\")"));
         let (key, chain) = store.key.unwrap();
         // An unencrypted PKCS#8 of version 0 with the OID of elliptic curves.
-        assert_eq!(key[..2], [0x30, 0x41]);
+        assert_eq!(key.secret_pkcs8_der()[..2], [0x30, 0x41]);
         assert_eq!(chain.len(), 1);
         assert_eq!(store.trusted.len(), 1);
         assert!(chain[0].starts_with(&[0x30, 0x82]) && store.trusted[0].starts_with(&[0x30, 0x82]));

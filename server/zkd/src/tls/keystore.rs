@@ -1,7 +1,7 @@
 //! Certificates and keys from the files that ZooKeeper's `ssl.keyStore` and `ssl.trustStore` name.
 
 use rustls_pki_types::pem::{self, PemObject};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::jks::{self, JksError};
 use crate::config::{Secret, StoreKind};
@@ -47,8 +47,8 @@ pub fn key_pair(
 ) -> Result<KeyPair, StoreError> {
     if kind != StoreKind::Pem {
         let (key, chain) = java_store(kind, bytes, password)?.key.ok_or(StoreError::NoKey)?;
-        let key = PrivatePkcs8KeyDer::from(key).into();
-        return Ok(KeyPair { chain: chain.into_iter().map(CertificateDer::from).collect(), key });
+        let chain = chain.into_iter().map(CertificateDer::from).collect();
+        return Ok(KeyPair { chain, key: key.into() });
     }
     let chain = pem_certificates(bytes)?;
     Ok(KeyPair { chain, key: pem_key(key_file.unwrap_or(bytes))? })
