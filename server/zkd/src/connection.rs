@@ -466,8 +466,11 @@ impl Connection {
     }
 
     /// Adds the subject of a certificate; before there is a session.
-    pub fn add_certificate(&self, subject: String, known: &Known) {
-        self.inner.lock().identities.add_certificate(subject, known);
+    ///
+    /// # Errors
+    /// [`AuthError::TooMany`]; the caller ends the connection.
+    pub fn add_certificate(&self, subject: String, known: &Known) -> Result<(), AuthError> {
+        self.inner.lock().identities.add_certificate(subject, known)
     }
 
     /// Such replies carry zxid 0.

@@ -19,6 +19,9 @@ use crate::config::Switch;
 
 /// Each identity travels with each write of its connection; real clients have one or two.
 const MAX_IDENTITIES: usize = 64;
+/// Of all of them together. Else a client that authenticates with names as long as a message may be would make log
+/// entries that no member can be sent. The longest real ones, subjects of certificates, have some hundred bytes.
+const MAX_IDENTITY_BYTES: usize = 32 << 10;
 
 /// The identities of one connection.
 #[derive(Debug)]
@@ -27,11 +30,18 @@ pub struct Identities(Vec<Id>);
 /// The presented credentials name nobody here: answered with AuthFailed, then the connection is closed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
-    #[error("cannot authenticate by scheme {0:?}: digest, ip and, with a certificate, x509 are known here")]
-    UnknownScheme(String),
+    /// Which one is not said: whoever takes the one field for the other sends a password there.
+    #[error(
+        "cannot authenticate by a scheme of this name: digest, ip and, with a certificate, x509 are known here"
+    )]
+    UnknownScheme,
+    #[error("cannot authenticate by digest: DigestAuthenticationProvider.enabled=false has switched it off")]
+    DigestOff,
     #[error("cannot authenticate by x509: the client has shown no certificate")]
     NoCertificate,
-    #[error("cannot add another identity: a connection has at most {MAX_IDENTITIES}")]
+    #[error(
+        "cannot add another identity: a connection has at most {MAX_IDENTITIES}, of {MAX_IDENTITY_BYTES} bytes together"
+    )]
     TooMany,
 }
 
@@ -61,7 +71,8 @@ impl Identities {
             // Likewise the certificate.
             "x509" if self.0.iter().any(|id| id.scheme == "x509") => Ok(()),
             "x509" => Err(AuthError::NoCertificate),
-            "digest" if known.digest == Switch::On => {
+            "digest" if known.digest == Switch::Off => Err(AuthError::DigestOff),
+            "digest" => {
                 let id = digest(auth);
                 // Each is compared, so that the time tells nothing of which one it was.
                 let mut superuser = Choice::from(0);
@@ -71,16 +82,19 @@ impl Identities {
                 self.insert(Id::new("digest", id))?;
                 if superuser.into() { self.insert(Id::new("super", "")) } else { Ok(()) }
             }
-            other => Err(AuthError::UnknownScheme(other.to_owned())),
+            _ => Err(AuthError::UnknownScheme),
         }
     }
 
     /// Adds the subject of the certificate that the client has shown and we trust.
-    pub fn add_certificate(&mut self, subject: String, known: &Known) {
+    ///
+    /// # Errors
+    /// [`AuthError::TooMany`]: no real subject is as long.
+    pub fn add_certificate(&mut self, subject: String, known: &Known) -> Result<(), AuthError> {
         if known.x509_super_user.as_ref() == Some(&subject) {
-            self.0.push(Id::new("super", subject.clone()));
+            self.insert(Id::new("super", subject.clone()))?;
         }
-        self.0.push(Id::new("x509", subject));
+        self.insert(Id::new("x509", subject))
     }
 
     /// Adds a user of SASL, and `super` if that is one.
@@ -97,7 +111,9 @@ impl Identities {
         if self.0.contains(&id) {
             return Ok(());
         }
-        if self.0.len() == MAX_IDENTITIES {
+        let bytes = |id: &Id| id.scheme.len() + id.id.len();
+        let together = self.0.iter().map(bytes).sum::<usize>() + bytes(&id);
+        if self.0.len() == MAX_IDENTITIES || together > MAX_IDENTITY_BYTES {
             return Err(AuthError::TooMany);
         }
         self.0.push(id);
@@ -155,7 +171,7 @@ mod tests {
         let mut identities = identities();
         let auth = Bytes::from_static(b"x");
         let known = Known::default();
-        assert_eq!(identities.add("sasl", &auth, &known), Err(AuthError::UnknownScheme("sasl".to_owned())));
+        assert_eq!(identities.add("sasl", &auth, &known), Err(AuthError::UnknownScheme));
         assert_eq!(identities.add("x509", &auth, &known), Err(AuthError::NoCertificate));
         let added = (0..MAX_IDENTITIES)
             .take_while(|n| identities.add("digest", &Bytes::from(format!("u{n}:p")), &known).is_ok())
@@ -164,21 +180,34 @@ mod tests {
     }
 
     #[test]
+    fn identities_stay_small_enough_to_travel_with_each_write() {
+        let user = |len: usize| Bytes::from([vec![b'u'; len], b":p".to_vec()].concat());
+        let (mut digest, known) = (identities(), Known::default());
+        assert_eq!(digest.add("digest", &user(MAX_IDENTITY_BYTES), &known), Err(AuthError::TooMany));
+        let half = MAX_IDENTITY_BYTES / 2;
+        digest.add("digest", &user(half), &known).unwrap();
+        assert_eq!(digest.add("digest", &user(half - 1), &known), Err(AuthError::TooMany));
+        assert_eq!(identities().add_sasl("u".repeat(MAX_IDENTITY_BYTES), &[]), Err(AuthError::TooMany));
+        let subject = "CN=".to_owned() + &"u".repeat(MAX_IDENTITY_BYTES);
+        assert_eq!(identities().add_certificate(subject, &known), Err(AuthError::TooMany));
+    }
+
+    #[test]
     fn digest_can_be_switched_off() {
         let known = Known { digest: Switch::Off, ..Known::default() };
         let refused = identities().add("digest", &Bytes::from_static(b"user:pass"), &known);
-        assert_eq!(refused, Err(AuthError::UnknownScheme("digest".to_owned())));
+        assert_eq!(refused, Err(AuthError::DigestOff));
     }
 
     #[test]
     fn certificates_and_sasl_users_can_be_super() {
         let known = Known { x509_super_user: Some("CN=root".to_owned()), ..Known::default() };
         let mut root = identities();
-        root.add_certificate("CN=root".to_owned(), &known);
+        root.add_certificate("CN=root".to_owned(), &known).unwrap();
         assert_eq!(root.as_slice()[1..], [Id::new("super", "CN=root"), Id::new("x509", "CN=root")]);
         assert_eq!(root.add("x509", &Bytes::new(), &known), Ok(()));
         let mut other = identities();
-        other.add_certificate("CN=roof".to_owned(), &known);
+        other.add_certificate("CN=roof".to_owned(), &known).unwrap();
         assert_eq!(other.as_slice()[1..], [Id::new("x509", "CN=roof")]);
         other.add_sasl("al".to_owned(), &["al".to_owned()]).unwrap();
         assert_eq!(other.as_slice()[2..], [Id::new("sasl", "al"), Id::new("super", "")]);

@@ -85,8 +85,13 @@ async fn converse(
         clients.stats.connections_rejected.add(1);
         return;
     };
-    if let Some(subject) = guest.subject {
-        connection.add_certificate(subject, &clients.access.known());
+    if let Some(subject) = guest.subject
+        && let Err(error) = connection.add_certificate(subject, &clients.access.known())
+    {
+        tracing::info!(peer = %guest.peer, %error, "refusing a client's certificate");
+        clients.stats.auth_failures.add(1);
+        clients.hub.forget(&connection);
+        return;
     }
     let (from, to) = stream.halves();
     let flushed = tokio::select! {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -51,21 +52,33 @@ fn properties(dir: &TempDir, port: u16) -> Vec<String> {
     ]
 }
 
-#[test]
-fn the_log_holds_no_secret_whatever_clients_authenticate_with() {
-    let dir = TempDir::new().unwrap();
+/// A server that logs all it can.
+struct Running {
+    process: Process,
+    address: SocketAddr,
+    log: PathBuf,
+}
+
+fn start(dir: &TempDir) -> Running {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let log = dir.path().join("log");
     let child = Command::new(env!("CARGO_BIN_EXE_zkd"))
-        .args(properties(&dir, port))
+        .args(properties(dir, port))
         .env("RUST_LOG", "trace")
         .stdout(Stdio::null())
         .stderr(fs::File::create(&log).unwrap())
         .spawn()
         .unwrap();
-    let process = Process(child);
     let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let process = Process(child);
     wait_serving(address);
+    Running { process, address, log }
+}
+
+#[test]
+fn the_log_holds_no_secret_and_no_line_of_a_client() {
+    let dir = TempDir::new().unwrap();
+    let Running { process, address, log } = start(&dir);
     let (mut client, _) = Raw::connect(address);
 
     client.call(raw::auth("digest", "al:of-a-digest")).unwrap();
@@ -74,23 +87,43 @@ fn the_log_holds_no_secret_whatever_clients_authenticate_with() {
     client.call(create).unwrap();
     client.call(raw::get("/own")).unwrap();
     client.call(Request::GetAcl { path: "/own".to_owned() }).unwrap();
-    client.call(raw::auth("nosuch", "al:of-a-digest")).unwrap_err();
-    let (mut user, _) = Raw::connect(address);
+    // Somebody who takes the one field for another.
+    client.call(raw::auth("al:of-a-digest", "")).unwrap_err();
+    let (mut user, granted) = Raw::connect(address);
     let token = |text: &'static str| Request::Sasl { token: Some(Bytes::from_static(text.as_bytes())) };
     user.call(token("")).unwrap();
-    // Somebody who takes the one field for another.
+    // Likewise.
     user.call(token("username=\"al\",password=\"of-a-user\"")).unwrap_err();
 
+    forge(address);
     drop(process);
     let log = fs::read_to_string(log).unwrap();
     assert!(log.contains("DEBUG") && log.contains("refusing a client's credentials"), "{log}");
     // The last is that of the client's password.
     let digests =
         ["dGhlIGRpZ2VzdCBvZiByb290", "O8kVC0cDBq+qDSTsDdlZ3wnpFbY=", "kU6VEsPggwp6BW2kdAno/3fdCAc="];
-    for secret in PASSWORDS.into_iter().chain(digests) {
+    let session = format!("{:?}", granted.password);
+    for secret in PASSWORDS.into_iter().chain(digests).chain([session.as_str()]) {
         let line = log.lines().find(|line| line.contains(secret));
         assert_eq!(line, None, "{secret}");
     }
+    let line = log.lines().find(|line| line.starts_with("forged") || line.contains("\u{1b}[31mred"));
+    assert_eq!(line, None, "a client wrote it");
+}
+
+/// Sends what would begin a line of the log, or colour one, if it were written as it is.
+fn forge(address: SocketAddr) {
+    let forged = "\nforged \u{1b}[31mred";
+    let (mut client, _) = Raw::connect(address);
+    client.call(raw::create(&format!("/{forged}"), forged, 0)).unwrap_err();
+    client.call(raw::get(&format!("/{forged}"))).unwrap_err();
+    client.call(raw::auth(&format!("digest{forged}"), forged)).unwrap_err();
+    let (mut client, _) = Raw::connect(address);
+    client.call(raw::auth("digest", &format!("{forged}:x"))).unwrap();
+    client.call(raw::create("/a", "", 0)).unwrap();
+    let token = |text: String| Request::Sasl { token: Some(Bytes::from(text)) };
+    client.call(token(String::new())).unwrap();
+    client.call(token(format!("username=\"{forged}\",nonce=\"{forged}\""))).unwrap_err();
 }
 
 /// Waits until it serves.
