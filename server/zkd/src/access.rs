@@ -23,8 +23,9 @@ pub struct Access {
     pub security: Security,
     pub tls: Option<ClientTls>,
     known: RwLock<Arc<Known>>,
-    /// What the files held when they were last read, whether or not it could be used.
-    seen: Mutex<Contents>,
+    /// What the files held when they were last looked at, whether or not it could be used; `None` if they could not be
+    /// read.
+    seen: Mutex<Option<Contents>>,
 }
 
 /// Whom this server knows, at one moment.
@@ -65,7 +66,7 @@ impl Access {
             security: security.clone(),
             tls: security.tls.as_ref().map(ClientTls::load).transpose()?,
             known: RwLock::new(Arc::new(known)),
-            seen: Mutex::new(contents),
+            seen: Mutex::new(Some(contents)),
         })
     }
 
@@ -90,15 +91,18 @@ impl Access {
         if let Some(tls) = &self.tls {
             tls.reload();
         }
+        let mut seen = self.seen.lock();
         let contents = match Contents::read(&self.security) {
             Ok(contents) => contents,
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "keeping the users there are");
+                // Once is enough until they can be read again.
+                if seen.take().is_some() {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "keeping the users there are");
+                }
                 return;
             }
         };
-        let mut seen = self.seen.lock();
-        if *seen == contents {
+        if seen.as_ref() == Some(&contents) {
             return;
         }
         match contents.known(&self.security) {
@@ -110,7 +114,7 @@ impl Access {
                 tracing::warn!(error = &error as &dyn std::error::Error, "keeping the users there are");
             }
         }
-        *seen = contents;
+        *seen = Some(contents);
     }
 }
 

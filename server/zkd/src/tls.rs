@@ -41,8 +41,9 @@ const HANDSHAKE: u8 = 0x16;
 pub struct ClientTls {
     settings: Tls,
     current: RwLock<Arc<ServerConfig>>,
-    /// What the files held when they were last read, whether or not it could be used.
-    seen: Mutex<Contents>,
+    /// What the files held when they were last looked at, whether or not it could be used; `None` if they could not be
+    /// read.
+    seen: Mutex<Option<Contents>>,
     handshakes: Semaphore,
 }
 
@@ -74,26 +75,28 @@ impl ClientTls {
         Ok(Self {
             settings: settings.clone(),
             current: RwLock::new(current),
-            seen: Mutex::new(contents),
+            seen: Mutex::new(Some(contents)),
             handshakes,
         })
     }
 
     /// Looks at the files again; what cannot be used is logged, once for each change.
     pub fn reload(&self) {
+        let mut seen = self.seen.lock();
         let contents = match Contents::read(&self.settings) {
             Ok(contents) => contents,
-            // In the middle of a replacement a file may be missing.
+            // In the middle of a replacement a file may be missing. Once is enough until they can be read again.
             Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "keeping the TLS certificates there are"
-                );
+                if seen.take().is_some() {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "keeping the TLS certificates there are"
+                    );
+                }
                 return;
             }
         };
-        let mut seen = self.seen.lock();
-        if *seen == contents {
+        if seen.as_ref() == Some(&contents) {
             return;
         }
         match contents.server_config(&self.settings) {
@@ -108,7 +111,7 @@ impl ClientTls {
                 );
             }
         }
-        *seen = contents;
+        *seen = Some(contents);
     }
 
     /// Does the handshake on a fresh connection. Waits first if too many others are at it.
