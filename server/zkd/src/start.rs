@@ -60,8 +60,9 @@ pub fn run(loaded: Loaded) -> anyhow::Result<Ended> {
     let raft = runtime("raft", Some(RAFT_THREADS))?;
     let clients = runtime(CLIENTS, None)?;
     let outcome = clients.block_on(serve(config, &raft));
-    // What it still does, such as streams of peers, ends when the process does.
+    // What they still do, such as streams of peers and a read of a mounted file that hangs, ends when the process does.
     raft.shutdown_background();
+    clients.shutdown_background();
     outcome
 }
 
