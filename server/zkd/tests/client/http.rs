@@ -10,8 +10,12 @@ use crate::raw::{self, Raw};
 use crate::server::Server;
 
 pub fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    ask(address, &format!("GET {path}"), "")
+}
+
+fn ask(address: SocketAddr, what: &str, headers: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: zkd\r\nConnection: close\r\n\r\n").unwrap();
+    write!(stream, "{what} HTTP/1.1\r\nHost: zkd\r\n{headers}Connection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -62,6 +66,23 @@ fn probes_metrics_and_commands_tell_of_a_server_that_serves() {
     }
     assert!(get(address, "/commands/nosuch").1.contains("Unknown command: nosuch"));
     assert_eq!(get(address, "/nosuch").0, 404);
+}
+
+/// Those of ZooKeeper's commands that change something, or tell what is in the tree, are not there, for nobody.
+#[test]
+fn headers_and_methods_of_http_let_nobody_do_anything() {
+    let server = Server::start();
+    let address = server.serve_http(http::admin(Arc::clone(&server.clients)));
+    let forged = "X-Forwarded-For: 127.0.0.1\r\nX-Real-IP: 127.0.0.1\r\nAuthorization: digest super:x\r\n";
+    for command in ["restore", "snapshot", "shed_connections", "watches", "dump", "connection_stat_reset"] {
+        let path = format!("/commands/{command}");
+        let (status, text) = ask(address, &format!("GET {path}"), forged);
+        assert_eq!((status, text), get(address, &path), "{command}");
+        assert!(get(address, &path).1.contains("Unknown command"), "{command}");
+        for method in ["POST", "PUT", "DELETE"] {
+            assert_eq!(ask(address, &format!("{method} {path}"), forged).0, 405, "{method} {command}");
+        }
+    }
 }
 
 #[test]
