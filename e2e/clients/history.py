@@ -51,16 +51,16 @@ class Recorder:
 
     def dump(self, client, *roots):
         """Reads all nodes at and below the roots; nothing may be written meanwhile. Returns how many there are."""
-        client.sync(roots[0])
+        client.retry(client.sync, roots[0])
         nodes = 0
         left = list(roots)
         while left:
             path = left.pop()
-            data, stat = client.get(path)
+            data, stat = client.retry(client.get, path)
             self.write(event="node", path=path, data=text(data), stat=fields(stat))
             nodes += 1
             if stat.numChildren:
-                left += [f"{path.rstrip('/')}/{name}" for name in client.get_children(path)]
+                left += [f"{path.rstrip('/')}/{name}" for name in client.retry(client.get_children, path)]
         zxid = client.last_zxid
         self.write(event="dump", at_us=now_us(), zxid=zxid, roots=list(roots), nodes=nodes)
         return nodes

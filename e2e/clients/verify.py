@@ -17,12 +17,14 @@ with open(journal, encoding="ascii") as file:
 
 client = KazooClient(hosts=hosts, timeout=15)
 client.start(timeout=60)
-client.sync(base)
-present = {int(name.removeprefix("n-")) for name in client.get_children(base)}
+# What is asked here is what is there, not whether a connection lasts.
+client.retry(client.sync, base)
+present = {int(name.removeprefix("n-")) for name in client.retry(client.get_children, base)}
 missing = sorted(set(acknowledged) - present)
 # The one write that was under way when the writer ended may or may not have happened.
 invented = sorted(present - set(acknowledged) - {len(acknowledged)})
-wrong = [number for number in sorted(present) if client.get(f"{base}/n-{number:010}")[0] != str(number).encode()]
+content = {number: client.retry(client.get, f"{base}/n-{number:010}")[0] for number in sorted(present)}
+wrong = [number for number, data in content.items() if data != str(number).encode()]
 if history:
     Recorder(history[0]).dump(client, base)
 client.stop()
