@@ -14,7 +14,6 @@ mod eq;
 mod history;
 mod lin;
 mod live;
-mod recorder;
 mod report;
 mod seq;
 mod ses;
@@ -23,7 +22,6 @@ mod zx;
 
 pub use history::{History, HistoryError, Name};
 pub use live::{Gap, Gaps};
-pub use recorder::{Pending, Recorder};
 pub use report::{Figures, Finding, Options, Oracle, Report, Verdict};
 
 use changes::Changes;
