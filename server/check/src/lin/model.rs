@@ -9,7 +9,7 @@ use std::collections::hash_map::{Entry, HashMap};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use crate::event::Stat;
+use crate::event::{Stat, parent};
 
 /// A path, by its number.
 pub(super) type Node = u32;
@@ -126,6 +126,8 @@ struct Scalars {
 struct Life {
     scalars: Scalars,
     children: HashSet<Node>,
+    /// Of the set of children, whatever the order in which they came.
+    children_hash: u64,
     /// Known not to be children, while the list is not complete.
     missing: HashSet<Node>,
 }
@@ -203,6 +205,8 @@ pub(super) struct State<'p> {
 pub(super) struct Paths {
     numbers: HashMap<Arc<str>, Node>,
     texts: Vec<Arc<str>>,
+    /// Of each; `None` for the root.
+    parents: Vec<Option<Node>>,
     /// Those that were ever made as containers or TTL nodes: the server may delete them at any time.
     pub mortal: HashSet<Node>,
 }
@@ -236,9 +240,11 @@ impl Paths {
         if let Some(&number) = self.numbers.get(path) {
             return number;
         }
+        let parent = parent(path).map(|parent| self.number(parent));
         let path: Arc<str> = path.into();
+        let number = self.texts.len() as Node;
         self.texts.push(path.clone());
-        let number = (self.texts.len() - 1) as Node;
+        self.parents.push(parent);
         self.numbers.insert(path, number);
         number
     }
@@ -283,8 +289,8 @@ impl<'p> State<'p> {
             let life = self.life(*node);
             match undo {
                 Undo::Scalars(_, scalars) => life.scalars = *scalars,
-                Undo::ChildAdded(_, child) => drop(life.children.remove(&child)),
-                Undo::ChildRemoved(_, child) => drop(life.children.insert(child)),
+                Undo::ChildAdded(_, child) => drop(life.set_child(child, false)),
+                Undo::ChildRemoved(_, child) => drop(life.set_child(child, true)),
                 Undo::MissingAdded(_, child) => drop(life.missing.remove(&child)),
                 Undo::MissingRemoved(_, child) => drop(life.missing.insert(child)),
             }
@@ -300,7 +306,7 @@ impl<'p> State<'p> {
     pub fn hash(&self, nodes: &[Node]) -> u64 {
         let mut hasher = std::hash::DefaultHasher::new();
         for node in nodes {
-            self.lives.get(node).map(|life| (&life.scalars, life.children.len())).hash(&mut hasher);
+            self.lives.get(node).map(|life| (&life.scalars, life.children_hash)).hash(&mut hasher);
         }
         hasher.finish()
     }
@@ -400,6 +406,7 @@ impl<'p> State<'p> {
             Entry::Vacant(entry) => entry.insert(Life {
                 scalars: Scalars { presence: Presence::Unseen, ..Scalars::absent(None) },
                 children: HashSet::new(),
+                children_hash: 0,
                 missing: HashSet::new(),
             }),
         }
@@ -413,9 +420,7 @@ impl<'p> State<'p> {
     }
 
     fn child(&mut self, node: Node, child: Node, is_there: bool) {
-        let children = &mut self.life(node).children;
-        let changed = if is_there { children.insert(child) } else { children.remove(&child) };
-        if changed {
+        if self.life(node).set_child(child, is_there) {
             let undo = if is_there { Undo::ChildAdded } else { Undo::ChildRemoved };
             self.trail.push(undo(node, child));
         }
@@ -454,14 +459,22 @@ impl<'p> State<'p> {
     }
 
     fn present(&mut self, node: Node) -> Checked {
-        match self.life(node).scalars.presence {
+        let presence = self.life(node).scalars.presence;
+        match presence {
             Presence::Present => Ok(()),
+            Presence::Unseen if self.is_no_child(node) => self.mismatch(node, Why::Absent),
             Presence::Unseen => {
                 self.scalars(node, |scalars| scalars.presence = Presence::Present);
                 Ok(())
             }
             Presence::Absent => self.mismatch(node, Why::Absent),
         }
+    }
+
+    /// Whether a list of children that is known in full lacks it: then it was not there before the history either.
+    fn is_no_child(&self, node: Node) -> bool {
+        let parent = self.paths.parents[node as usize].and_then(|parent| self.lives.get(&parent));
+        parent.is_some_and(|life| life.scalars.complete && !life.children.contains(&node))
     }
 
     fn has_version(&mut self, node: Node, expected: i32) -> Checked {
@@ -576,6 +589,19 @@ impl State<'_> {
             self.child(node, child, false);
         }
         Ok(())
+    }
+}
+
+impl Life {
+    /// Whether that changed anything.
+    fn set_child(&mut self, child: Node, is_there: bool) -> bool {
+        let changed = if is_there { self.children.insert(child) } else { self.children.remove(&child) };
+        if changed {
+            let mut hasher = std::hash::DefaultHasher::new();
+            child.hash(&mut hasher);
+            self.children_hash ^= hasher.finish();
+        }
+        changed
     }
 }
 
