@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::event::Phase;
+use crate::event::{Op, Phase};
 use crate::history::{History, seconds};
 
 /// The longest times without an acknowledged write, between the first and the last of them.
@@ -42,7 +42,9 @@ pub(crate) fn gaps(history: &History) -> Gaps {
     let acknowledged = history
         .operations
         .iter()
-        .filter(|operation| operation.op.is_write() && operation.answer().is_some())
+        // A client that ends has asked for nothing for a while.
+        .filter(|operation| operation.op.is_write() && operation.op != Op::Close {})
+        .filter(|operation| operation.answer().is_some())
         .filter_map(|operation| operation.returned_us);
     let mut times: Vec<u64> = acknowledged.collect();
     times.sort_unstable();

@@ -121,6 +121,22 @@ fn a_search_that_reaches_its_bound_is_no_approval() {
     }
 }
 
+/// Nobody waits for the end of a client that asks for nothing else.
+#[test]
+fn the_end_of_a_client_ends_no_gap() {
+    let lines = [
+        invoke(1, r#"{"create":{"path":"/a"}}"#),
+        returned(1, 4294967297, r#""ok":{"path":"/a"}"#),
+        invoke(2, r#"{"create":{"path":"/b"}}"#),
+        returned(2, 4294967298, r#""ok":{"path":"/b"}"#),
+        invoke(5_000_000, r#"{"close":{}}"#),
+        returned(5_000_000, 4294967299, r#""ok":{}"#),
+    ];
+    let history = History::read(lines.join("\n").as_bytes()).unwrap();
+    let report = check(&history, &Options { max_gap_ms: Some(1000), ..Options::default() });
+    assert_eq!(report.verdict(), Verdict::Right, "{report}");
+}
+
 fn error_of(text: &str) -> HistoryError {
     History::read(text.as_bytes()).unwrap_err()
 }
