@@ -60,15 +60,26 @@ impl<'a> Ensemble<'a> {
 
     /// Waits until a condition is true, and gives its reason and message.
     pub fn wait_for_condition(&self, type_: &str) -> Result<(String, String)> {
-        let found = wait_for(&format!("{type_} of zke/{}", self.name), READY_LIMIT, || {
-            let ensemble = self.object()?;
-            let conditions = ensemble["status"]["conditions"].as_array().cloned().unwrap_or_default();
-            let found = conditions.into_iter().find(|condition| condition["type"] == type_);
-            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-            let found = found.filter(|condition| condition["status"] == "True");
-            Ok(found.map(|condition| (text(&condition["reason"]), text(&condition["message"]))))
+        let found = wait_for(&format!("{type_} of zke/{}", self.name), READY_LIMIT, || self.holds(type_));
+        found.map_err(|error| error.context(self.explain()))
+    }
+
+    /// Waits until a condition is true for this reason, and gives its message.
+    pub fn wait_for_reason(&self, type_: &str, reason: &str) -> Result<String> {
+        let found = wait_for(&format!("{type_}: {reason} of zke/{}", self.name), READY_LIMIT, || {
+            Ok(self.holds(type_)?.filter(|(found, _)| found == reason).map(|(_, message)| message))
         });
         found.map_err(|error| error.context(self.explain()))
+    }
+
+    /// The reason and the message of a condition that is true.
+    fn holds(&self, type_: &str) -> Result<Option<(String, String)>> {
+        let ensemble = self.object()?;
+        let conditions = ensemble["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let found = conditions.into_iter().find(|condition| condition["type"] == type_);
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let found = found.filter(|condition| condition["status"] == "True");
+        Ok(found.map(|condition| (text(&condition["reason"]), text(&condition["message"]))))
     }
 
     /// Waits for Ready of the present generation, with every member ready.

@@ -99,8 +99,8 @@ fn a_bad_image_stops_at_the_first_member_and_a_changed_spec_heals() -> Result<()
         writer.wait_for_writes(100)?;
         let before = uids(&ensemble.pods()?);
         ensemble.patch(&json!({"spec": {"version": bad}}))?;
-        let (reason, message) = ensemble.wait_for_condition("Stalled")?;
-        ensure!(reason == "CanaryFailed", "{bad}: {reason}: {message}");
+        // On a machine that is busy enough, the put-back itself may be overdue for a moment.
+        let message = ensemble.wait_for_reason("Stalled", "CanaryFailed")?;
         println!("{bad}: {message}");
         wait_for("the last good image on every member", READY_LIMIT, || {
             let pods = ensemble.pods()?;
