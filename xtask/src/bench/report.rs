@@ -185,7 +185,7 @@ mod tests {
         let table = report(rounds.map(|(product, rate)| record(product, rate)).into()).table();
         let row = table.lines().last().unwrap();
         let words: Vec<_> = row.split_whitespace().collect();
-        assert_eq!(words[..5], ["set-100-16x16", "3", "120", "100", "0.83"], "{table}");
+        assert_eq!(words[..5], ["set-100-16x16", "3", "120", "200", "1.67"], "{table}");
     }
 
     #[test]
