@@ -11,20 +11,30 @@ use std::fmt::Write as _;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
 use zke_tree::{Applied, Command, Reply, WriteOp};
 use zke_wire::{Acl, CreateMode, EventKind, Id, SessionId, perms};
 
-/// A few seconds of writes, and some megabytes at most for ordinary names.
+/// A second of writes, or less.
 const QUEUE_LINES: usize = 16_384;
+/// That many lines of ordinary length. Names are as long as a message may be, so a number alone would be no bound.
+const QUEUE_BYTES: usize = 8 << 20;
 
 #[derive(Debug)]
 pub struct Audit {
     lines: SyncSender<String>,
-    lost: Arc<AtomicU64>,
+    queue: Arc<Queue>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// Of the lines that wait.
+    bytes: AtomicUsize,
+    /// Lines, since that was last said.
+    lost: AtomicU64,
 }
 
 impl Audit {
@@ -34,18 +44,19 @@ impl Audit {
     /// If the system has no thread for it.
     pub fn start() -> io::Result<Self> {
         let (lines, waiting) = sync_channel::<String>(QUEUE_LINES);
-        let lost = Arc::new(AtomicU64::new(0));
-        let unsaid = Arc::clone(&lost);
+        let queue = Arc::new(Queue::default());
+        let shared = Arc::clone(&queue);
         thread::Builder::new().name("audit".to_owned()).spawn(move || {
             for line in waiting {
                 tracing::info!(target: "audit", "{line}");
-                let lost = unsaid.swap(0, Relaxed);
+                shared.bytes.fetch_sub(line.len(), Relaxed);
+                let lost = shared.lost.swap(0, Relaxed);
                 if lost > 0 {
                     tracing::warn!(target: "audit", lost, "lines of the audit log were lost: writes came faster");
                 }
             }
         })?;
-        Ok(Self { lines, lost })
+        Ok(Self { lines, queue })
     }
 
     /// Notes that this server starts or stops.
@@ -72,8 +83,11 @@ impl Audit {
     }
 
     fn put(&self, line: String) {
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.lines.try_send(line) {
-            self.lost.fetch_add(1, Relaxed);
+        let len = line.len();
+        let waiting = self.queue.bytes.fetch_add(len, Relaxed);
+        if waiting.saturating_add(len) > QUEUE_BYTES || self.lines.try_send(line).is_err() {
+            self.queue.bytes.fetch_sub(len, Relaxed);
+            self.queue.lost.fetch_add(1, Relaxed);
         }
     }
 }
@@ -239,6 +253,14 @@ mod tests {
             "znode=/a\\n\\u{1b}[2J\\tresult=success\\0\\u{202e}\\\\\tznode_type=persistent\tresult=failure";
         assert!(lines[0].ends_with(expected), "{lines:?}");
         assert!(!lines[0].chars().any(|c| c.is_control() && c != '\t'), "{lines:?}");
+    }
+
+    #[test]
+    fn long_names_do_not_fill_the_memory() {
+        let (lines, waiting) = sync_channel(QUEUE_LINES);
+        let audit = Audit { lines, queue: Arc::default() };
+        (0..20).for_each(|_| audit.put("x".repeat(1 << 20)));
+        assert_eq!((waiting.try_iter().count(), audit.queue.lost.load(Relaxed)), (8, 12));
     }
 
     #[test]
