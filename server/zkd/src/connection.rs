@@ -522,7 +522,7 @@ impl Connection {
         let attached = match *result {
             Ok(Reply::Session { session, password, timeout_ms, attach_epoch }) => {
                 inner.session = Some(Attached { id: session, epoch: attach_epoch, timeout_ms });
-                self.note_answer(&mut inner, "SESS", 0, zxid, Duration::ZERO);
+                inner.activity.answered("SESS", 0, zxid, self.stats.uptime(), Duration::ZERO);
                 let read_only = request.read_only.map(|_| false);
                 let response = ConnectResponse { timeout_ms, session_id: session, password, read_only };
                 self.push(&mut inner, 1, |_, out| response.encode(out));
@@ -573,7 +573,8 @@ impl Connection {
         let took = write.received.elapsed();
         self.stats.writes.record(took);
         let operation = activity::operation_of(applied.command);
-        self.note_answer(&mut inner, operation, write.xid, applied.zxid, took);
+        let uptime = self.stats.uptime_at(write.received) + took;
+        inner.activity.answered(operation, write.xid, applied.zxid, uptime, took);
         if write.closes {
             inner.end(Ending::Flushing, &self.cut, &self.stats);
         }
@@ -625,7 +626,8 @@ impl Connection {
         self.count_sent(messages);
         let took = received.elapsed();
         self.stats.reads.record(took);
-        self.note_answer(inner, operation, xid, state.last_zxid(), took);
+        let uptime = self.stats.uptime_at(received) + took;
+        inner.activity.answered(operation, xid, state.last_zxid(), uptime, took);
     }
 
     /// Appends to the outbox what `encode` writes, unless nothing goes out any more.
@@ -642,10 +644,6 @@ impl Connection {
         encode(&inner.identities, &mut inner.outbox);
         self.stats.response_bytes.record((inner.outbox.len() - before) as u64);
         self.count_sent(messages);
-    }
-
-    fn note_answer(&self, inner: &mut Inner, operation: &'static str, xid: i32, zxid: Zxid, took: Duration) {
-        inner.activity.answered(operation, xid, zxid, self.stats.uptime(), took);
     }
 
     fn count_sent(&self, messages: u64) {

@@ -93,6 +93,11 @@ impl Stats {
         self.started.elapsed()
     }
 
+    /// What it was at `moment`: with the time that an answer took, no second look at the clock is needed for it.
+    pub fn uptime_at(&self, moment: Instant) -> Duration {
+        moment.duration_since(self.started)
+    }
+
     /// Of reads and writes together since the last reset, as ZooKeeper reports it.
     pub fn latency(&self) -> LatencySummary {
         self.reads.since_reset().merge(self.writes.since_reset())
