@@ -342,9 +342,7 @@ fn read_digest(setting: &Setting) -> Result<Secret, ConfigError> {
     if is_digest(&setting.value) {
         return Ok(Secret::new(&*setting.value));
     }
-    // The value is left out of the message: a log is no place for it.
-    let key = Setting { value: "(hidden)".to_owned(), ..setting.clone() };
-    Err(key.refused("write it as user:base64 of the SHA-1"))
+    Err(setting.refused("write it as user:base64 of the SHA-1"))
 }
 
 /// Whether it has the form of a super digest.

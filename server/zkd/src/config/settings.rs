@@ -47,7 +47,8 @@ pub(super) struct Setting {
 impl Setting {
     /// The error that this value cannot be used; `problem` says why and what to do.
     pub fn refused(&self, problem: impl fmt::Display) -> ConfigError {
-        let problem = format!("{}={}: {problem}", self.key, self.value);
+        let value = if is_secret(&self.key) { HIDDEN } else { &self.value };
+        let problem = format!("{}={value}: {problem}", self.key);
         ConfigError::Refused { origin: self.origin.clone(), problem }
     }
 
@@ -89,9 +90,7 @@ pub(super) const HIDDEN: &str = "(hidden)";
 pub(super) fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     ["password", "digest", "secret", "passwd", "token"].iter().any(|word| key.contains(word))
-        && !key.ends_with("digestalg")
-        && !key.ends_with("digest.enabled")
-        && !key.ends_with("path")
+        && !["digestalg", "enabled", "path", "file"].iter().any(|end| key.ends_with(end))
 }
 
 /// Variables of the environment that are settings begin so.

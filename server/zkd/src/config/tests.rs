@@ -225,6 +225,24 @@ a server starts from this file
 }
 
 #[test]
+fn only_secrets_are_hidden() {
+    for (key, secret) in [
+        ("DigestAuthenticationProvider.superDigest", true),
+        ("SASLAuthenticationProvider.superPassword", true),
+        ("ssl.keyStore.password", true),
+        ("ssl.keyStore.passwordPath", false),
+        ("zke.superDigestFile", false),
+        ("DigestAuthenticationProvider.enabled", false),
+        ("DigestAuthenticationProvider.digestAlg", false),
+        ("tickTime", false),
+    ] {
+        assert_eq!(settings::is_secret(key), secret, "{key}");
+    }
+    let error = refusal("DigestAuthenticationProvider.enabled=maybe\n");
+    assert!(error.contains("enabled=maybe: write true or false"), "{error}");
+}
+
+#[test]
 fn a_check_says_what_is_refused() {
     let (starts, report) = checked("dataDir=/data\nclientPort=99999\nfoo=\u{1b}[31m\n");
     let expected = "zoo.cfg:1: dataDir=/data: as in ZooKeeper
