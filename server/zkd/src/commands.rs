@@ -11,6 +11,8 @@ mod prune;
 mod report;
 mod restore;
 
+use std::error::Error as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -74,11 +76,13 @@ pub fn run(command: Command) -> ExitCode {
 fn check(file: &Path) -> ExitCode {
     match config::check(file) {
         Ok(report) => {
-            print!("{report}");
+            // Whoever stopped reading, such as head, has seen enough.
+            let _ = write!(io::stdout(), "{report}");
             if report.starts { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {
-            eprintln!("{error}");
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            eprintln!("{error}{cause}");
             ExitCode::FAILURE
         }
     }
