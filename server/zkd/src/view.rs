@@ -131,6 +131,10 @@ pub async fn server(clients: &Clients) -> ServerView {
     let alone = matches!(clients.config.ensemble, Ensemble::Standalone);
     let latency = clients.stats.latency();
     let watch_count = clients.hub.watches.lock().watches() as u64;
+    // The system may take its time over these: not while the state is locked, which writes wait for.
+    let open_files = fs::read_dir("/proc/self/fd").map_or(0, |files| files.count() as u64);
+    let data_dir_bytes = dir_bytes(&clients.config.data_dir);
+    let log_dir_bytes = dir_bytes(&clients.config.log_dir);
     let state = clients.ensemble.state().read();
     ServerView {
         mode,
@@ -148,10 +152,10 @@ pub async fn server(clients: &Clients) -> ServerView {
         global_sessions: state.session_count() as u64,
         quorum_size: (!alone).then(|| voters(&status)),
         pending_syncs: clients.barriers.waiting() as u64,
-        open_files: fs::read_dir("/proc/self/fd").map_or(0, |files| files.count() as u64),
+        open_files,
         max_open_files: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
-        data_dir_bytes: dir_bytes(&clients.config.data_dir),
-        log_dir_bytes: dir_bytes(&clients.config.log_dir),
+        data_dir_bytes,
+        log_dir_bytes,
     }
 }
 
