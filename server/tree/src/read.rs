@@ -79,11 +79,16 @@ impl State {
     /// Paths of a session's ephemerals that begin with `prefix`, in order: a text, not a parent. No list keeps a session
     /// from its own.
     pub fn ephemerals(&self, session: SessionId, prefix: &str) -> Vec<String> {
-        let slots = self.sessions.get(session).into_iter().flat_map(|session| &session.ephemerals);
-        let paths = slots.map(|&slot| self.tree.path_of(slot));
-        let mut paths: Vec<String> = paths.filter(|path| path.starts_with(prefix)).collect();
+        let paths = self.ephemerals_of(session).filter(|path| path.starts_with(prefix));
+        let mut paths: Vec<String> = paths.collect();
         paths.sort_unstable();
         paths
+    }
+
+    /// The same one by one, in an order that means nothing, for whoever does not want them all.
+    pub fn ephemerals_of(&self, session: SessionId) -> impl Iterator<Item = String> {
+        let slots = self.sessions.get(session).into_iter().flat_map(|session| &session.ephemerals);
+        slots.map(|&slot| self.tree.path_of(slot))
     }
 
     /// As ZooKeeper counts znodes: the root twice, so a fresh server has 5.

@@ -5,8 +5,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use zke_wire::SessionId;
-
 use super::{ClientView, SessionView};
 use crate::clients::Clients;
 use crate::connection::ConnectionId;
@@ -120,14 +118,14 @@ pub fn sessions(clients: &Clients) -> Sessions {
     let mut entries = BTreeMap::new();
     let mut left = MAX_ENTRIES;
     for session in state.sessions() {
-        let mut paths = state.ephemerals(SessionId(session.id.0), "");
-        paths.truncate(left);
-        left -= paths.len();
-        if !paths.is_empty() {
-            entries.insert(session.id.0, paths);
-        }
         if left == 0 {
             break;
+        }
+        let mut paths: Vec<String> = state.ephemerals_of(session.id).take(left).collect();
+        left -= paths.len();
+        paths.sort_unstable();
+        if !paths.is_empty() {
+            entries.insert(session.id.0, paths);
         }
     }
     Sessions { timeouts, ephemerals: Listed { entries, total: state.ephemerals_count() } }
