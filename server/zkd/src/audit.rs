@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 use zke_tree::{Applied, Command, Reply, WriteOp};
 use zke_wire::{Acl, CreateMode, EventKind, Id, SessionId, perms};
@@ -79,6 +80,13 @@ impl Audit {
             self.put(format!(
                 "session=0x{session:x}\tuser=zkd\toperation={operation}\tznode={znode}\tresult=success"
             ));
+        }
+    }
+
+    /// Waits until no line waits any more: what is left when the process ends is lost.
+    pub async fn written(&self) {
+        while self.queue.bytes.load(Relaxed) > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 

@@ -42,6 +42,8 @@ const ADMIN_SOCKET: &str = "admin.sock";
 const HAND_OVER_DEADLINE: Duration = Duration::from_millis(1_500);
 /// Raft waits for its last flush, which a disk that hangs never finishes. Nothing needs what was not acknowledged.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(1);
+/// The longest queue of the audit log is a second of writes.
+const AUDIT_DEADLINE: Duration = Duration::from_secs(1);
 
 /// How a server ended that could have gone on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +159,9 @@ async fn serve(config: Config, raft: &Runtime) -> anyhow::Result<Ended> {
     }
     if let Some(audit) = clients.hub.audit.get() {
         audit.server("serverStop");
+        if tokio::time::timeout(AUDIT_DEADLINE, audit.written()).await.is_err() {
+            tracing::warn!("the last lines of the audit log are lost: the log is slower than this server ends");
+        }
     }
     stop.cancel();
     http.await.context("serving HTTP failed")?;

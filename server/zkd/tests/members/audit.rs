@@ -27,7 +27,7 @@ fn lines(members: &Members, text: &str) -> Vec<String> {
 
 #[test]
 fn each_change_is_a_line_on_the_member_of_its_client() {
-    let members = Members::start_configured("audit.enable=true\n");
+    let mut members = Members::start_configured("audit.enable=true\n");
     let (mut client, granted) = Raw::connect(members.client(1));
     let auth = bytes::Bytes::from_static(b"ann:s3cret");
     client.call(Request::Auth { scheme: "digest".to_owned(), auth }).unwrap();
@@ -46,5 +46,7 @@ fn each_change_is_a_line_on_the_member_of_its_client() {
     let gone = "operation=ephemeralZNodeDeletionOnSessionCloseOrExpire\tznode=/audited\tresult=success";
     assert_eq!(lines(&members, gone).len(), 1);
     assert_eq!(lines(&members, "operation=serverStart").len(), 3);
+    members.terminate(1);
+    assert!(members.log(1).contains("\toperation=serverStop\tresult=success"));
     assert!((0..3).all(|member| !members.log(member).contains("s3cret")));
 }
