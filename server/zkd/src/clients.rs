@@ -112,8 +112,10 @@ impl Clients {
                 && matches!(now, Serving::No(NotServing::NoLease | NotServing::CatchingUp));
             tokio::select! {
                 changed = serving.changed() => if changed.is_err() { return },
-                () = &mut alone, if may_read && !self.stop.is_cancelled() => {
-                    self.hub.serve_read_only();
+                () = &mut alone, if may_read => {
+                    if !self.stop.is_cancelled() {
+                        self.hub.serve_read_only();
+                    }
                     if serving.changed().await.is_err() {
                         return;
                     }
