@@ -27,6 +27,7 @@ use zke_wire::{ConnectRequest, ConnectResponse, ErrorCode, Response, SessionId, 
 use crate::access::Known;
 use crate::activity::{self, Activity};
 use crate::config::Sasl;
+use crate::entrance::Guest;
 use crate::fifo::Fifo;
 use crate::identity::{AuthError, Identities};
 use crate::pending::Pending;
@@ -61,6 +62,7 @@ pub enum Access {
 pub struct Connection {
     id: ConnectionId,
     peer: SocketAddr,
+    encrypted: bool,
     access: Access,
     stats: Arc<Stats>,
     pub received: Counter,
@@ -150,10 +152,11 @@ pub enum Outbox {
 }
 
 impl Connection {
-    pub fn new(id: ConnectionId, peer: SocketAddr, access: Access, stats: Arc<Stats>) -> Self {
+    pub fn new(id: ConnectionId, guest: &Guest, access: Access, stats: Arc<Stats>) -> Self {
         Self {
             id,
-            peer,
+            peer: guest.peer,
+            encrypted: guest.encrypted,
             access,
             stats,
             received: Counter::default(),
@@ -163,7 +166,7 @@ impl Connection {
                 ending: Ending::Open,
                 request: None,
                 session: None,
-                identities: Identities::of(peer.ip()),
+                identities: Identities::of(guest.peer.ip()),
                 sasl: Exchange::default(),
                 fifo: Fifo::default(),
                 outbox: BytesMut::new(),
@@ -184,6 +187,11 @@ impl Connection {
 
     pub fn peer(&self) -> SocketAddr {
         self.peer
+    }
+
+    /// Whether TLS is spoken.
+    pub fn is_encrypted(&self) -> bool {
+        self.encrypted
     }
 
     pub fn is_read_only(&self) -> bool {

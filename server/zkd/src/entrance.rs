@@ -26,6 +26,8 @@ pub enum Entrance {
 /// A client that is about to say something.
 pub struct Guest {
     pub peer: SocketAddr,
+    /// Whether TLS is spoken.
+    pub encrypted: bool,
     /// Of its certificate.
     pub subject: Option<String>,
     /// By when its first message has to be there.
@@ -59,11 +61,11 @@ pub async fn serve(clients: &Clients, stream: TcpStream, peer: SocketAddr, entra
     };
     match begun {
         Ok(Ok(Begun::Plain(stream))) => {
-            socket::serve(clients, stream, Guest { peer, subject: None, until }).await;
+            socket::serve(clients, stream, Guest { peer, encrypted: false, subject: None, until }).await;
         }
         Ok(Ok(Begun::Tls(stream))) => {
             let subject = tls::client_subject(&stream);
-            socket::serve(clients, *stream, Guest { peer, subject, until }).await;
+            socket::serve(clients, *stream, Guest { peer, encrypted: true, subject, until }).await;
         }
         Ok(Err(error)) => {
             tracing::debug!(%peer, %error, "closing a connection: no handshake of TLS");

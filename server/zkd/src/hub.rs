@@ -8,7 +8,6 @@
 //! Never blocks the apply thread: it takes short locks and queues bytes.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
@@ -22,6 +21,7 @@ use zke_wire::{SessionId, WatcherEvent, Zxid, encode_event};
 use crate::audit::Audit;
 use crate::connection::{Access, Connection, ConnectionId, Ending, Watches};
 use crate::digest_log::DigestLog;
+use crate::entrance::Guest;
 use crate::pending::Pending;
 use crate::quota_log::QuotaLog;
 use crate::stats::Stats;
@@ -83,7 +83,7 @@ impl Hub {
 
     /// Takes a new connection in; `None` while this member does not serve such. `may_read_only`: the client is content
     /// with reads where there is no quorum.
-    pub fn admit(&self, peer: SocketAddr, may_read_only: bool) -> Option<Arc<Connection>> {
+    pub fn admit(&self, guest: &Guest, may_read_only: bool) -> Option<Arc<Connection>> {
         let mut local = self.local.lock();
         if !(local.serving || local.read_only && may_read_only) {
             return None;
@@ -91,7 +91,7 @@ impl Hub {
         local.admitted += 1;
         let id = ConnectionId(local.admitted);
         let mode = if local.serving { Access::Full } else { Access::ReadOnly };
-        let connection = Arc::new(Connection::new(id, peer, mode, Arc::clone(&self.stats)));
+        let connection = Arc::new(Connection::new(id, guest, mode, Arc::clone(&self.stats)));
         local.connections.insert(id, Arc::clone(&connection));
         Some(connection)
     }

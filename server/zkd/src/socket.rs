@@ -81,7 +81,7 @@ async fn converse(
     request: ConnectRequest,
     guest: Guest,
 ) {
-    let Some(connection) = clients.hub.admit(guest.peer, request.read_only == Some(true)) else {
+    let Some(connection) = clients.hub.admit(&guest, request.read_only == Some(true)) else {
         clients.stats.connections_rejected.add(1);
         return;
     };

@@ -160,7 +160,9 @@ async fn serve(config: Config, raft: &Runtime) -> anyhow::Result<Ended> {
     if let Some(audit) = clients.hub.audit.get() {
         audit.server("serverStop");
         if tokio::time::timeout(AUDIT_DEADLINE, audit.written()).await.is_err() {
-            tracing::warn!("the last lines of the audit log are lost: the log is slower than this server ends");
+            tracing::warn!(
+                "the last lines of the audit log are lost: the log is slower than this server ends"
+            );
         }
     }
     stop.cancel();

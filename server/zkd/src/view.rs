@@ -86,6 +86,7 @@ pub struct LeaderView {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientView {
     pub address: SocketAddr,
+    pub encrypted: bool,
     /// Requests read and not answered yet.
     pub queued: u64,
     pub received: u64,

@@ -15,7 +15,7 @@ pub fn cons(clients: &[ClientView]) -> String {
 }
 
 fn write_client(text: &mut String, client: &ClientView) -> fmt::Result {
-    let ClientView { address, queued, received, sent, session } = client;
+    let ClientView { address, queued, received, sent, session, .. } = client;
     write!(text, " /{address}[1](queued={queued},recved={received},sent={sent}")?;
     if let Some(SessionView { id, timeout_ms, activity }) = session {
         write!(text, ",sid=0x{id:x},lop={}", activity.operation)?;
@@ -73,7 +73,8 @@ mod tests {
     use crate::activity::Activity;
 
     fn client(session: Option<SessionView>) -> ClientView {
-        ClientView { address: ([127, 0, 0, 1], 5000).into(), queued: 0, received: 12, sent: 13, session }
+        let address = ([127, 0, 0, 1], 5000).into();
+        ClientView { address, encrypted: false, queued: 0, received: 12, sent: 13, session }
     }
 
     #[test]

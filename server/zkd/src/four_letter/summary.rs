@@ -136,6 +136,7 @@ Node count: 9
     fn stat_lists_clients() {
         let client = |address: &str, queued, received, sent| ClientView {
             address: address.parse().expect("an address"),
+            encrypted: false,
             queued,
             received,
             sent,

@@ -49,7 +49,7 @@ pub fn configuration(config: &Config) -> Answer {
 }
 
 pub fn connections(clients: &[ClientView]) -> Answer {
-    let connections = clients.iter().map(|client| {
+    by_encryption(clients, |client| {
         let mut entry = brief(client);
         if let Some(session) = &client.session {
             let activity = &session.activity;
@@ -68,14 +68,18 @@ pub fn connections(clients: &[ClientView]) -> Answer {
             })));
         }
         entry
-    });
-    keys(json!({ "connections": connections.collect::<Vec<_>>(), "secure_connections": [] }))
+    })
 }
 
 /// As `stats` lists them.
 pub fn brief_connections(clients: &[ClientView]) -> Answer {
-    let connections: Vec<_> = clients.iter().map(brief).collect();
-    keys(json!({ "connections": connections, "secure_connections": [] }))
+    by_encryption(clients, brief)
+}
+
+fn by_encryption(clients: &[ClientView], entry: impl Fn(&ClientView) -> Answer) -> Answer {
+    let (encrypted, plain): (Vec<_>, Vec<_>) = clients.iter().partition(|client| client.encrypted);
+    let entries = |clients: Vec<&ClientView>| clients.into_iter().map(&entry).collect::<Vec<_>>();
+    keys(json!({ "connections": entries(plain), "secure_connections": entries(encrypted) }))
 }
 
 fn brief(client: &ClientView) -> Answer {

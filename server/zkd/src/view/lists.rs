@@ -36,6 +36,7 @@ pub fn clients(clients: &Clients) -> Vec<ClientView> {
             let (activity, session) = connection.activity();
             ClientView {
                 address: connection.peer(),
+                encrypted: connection.is_encrypted(),
                 queued: connection.outstanding() as u64,
                 received: connection.received.get(),
                 sent: connection.sent.get(),

@@ -211,6 +211,22 @@ fn a_client_is_who_its_certificate_says() {
 }
 
 #[test]
+fn the_admin_command_lists_encrypted_connections_apart() {
+    let secure = Secure::start(&[]);
+    let address = secure.server.serve_http(zkd::http::admin(Arc::clone(&secure.server.clients)));
+    let identity = secure.authority.leaf("client");
+    let _plain = Raw::connect(secure.server.address);
+    let _encrypted = session(secure.secure(), Some(&identity), &version::TLS13).unwrap();
+    for command in ["connections", "stats"] {
+        let (_, body) = crate::http::get(address, &format!("/commands/{command}"));
+        let answer: serde_json::Value = serde_json::from_str(&body).unwrap();
+        for list in ["connections", "secure_connections"] {
+            assert_eq!(answer[list].as_array().unwrap().len(), 1, "{list} in {body}");
+        }
+    }
+}
+
+#[test]
 fn certificates_that_are_not_trusted_get_nobody_in() {
     let stranger = Authority::new();
     let before = |params: &mut CertificateParams| params.not_after = rcgen::date_time_ymd(2001, 1, 1);
