@@ -2,13 +2,17 @@
 
 use std::fmt;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::keys::{self, Effect};
+use super::properties::Property;
 use super::settings::{HIDDEN, Origin, Settings, is_secret};
 use super::{ConfigError, properties, read_dynamic_file, read_myid, zoo_cfg};
 
-/// What stands in a file, and what becomes of it.
+/// Of a key that other lines would have to ask for, or that only begins as one of ours.
+const NOT_ASKED_FOR: &str = "nothing in this configuration takes it";
+
+/// What stands in a file, and in the one with its servers, and what becomes of it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Report {
     lines: Vec<Line>,
@@ -44,30 +48,39 @@ pub fn check(file: &Path) -> Result<Report, ConfigError> {
         fs::read_to_string(file).map_err(|source| ConfigError::Read { path: file.to_owned(), source })?;
     let mut settings = Settings::new(&[]);
     settings.add_file(file, &text);
-    let properties = properties::parse(&text);
-    let first = properties.iter().find_map(|property| property.key.strip_prefix("server."));
-    let myid = |dir: &Path| read_myid(dir).or_else(|_| Ok(first.unwrap_or("1").to_owned()));
-    let read = read_dynamic_file(&mut settings)
-        .and_then(|()| zoo_cfg::config(&mut settings, file, Some("zoo-0"), myid).map(|_| ()));
+    let mut stated = stated(file, &text);
+    let servers = settings.peek("dynamicConfigFile").map(PathBuf::from);
+    let first = |stated: &[(PathBuf, Property)]| {
+        let number = stated.iter().find_map(|(_, property)| property.key.strip_prefix("server."));
+        number.unwrap_or("1").to_owned()
+    };
+    let read = read_dynamic_file(&mut settings).and_then(|()| {
+        if let Some(servers) = servers {
+            let text = fs::read_to_string(&servers);
+            let text = text.map_err(|source| ConfigError::Read { path: servers.clone(), source })?;
+            stated.extend(self::stated(&servers, &text));
+        }
+        let myid = |dir: &Path| read_myid(dir).or_else(|_| Ok(first(&stated)));
+        zoo_cfg::config(&mut settings, file, Some("zoo-0"), myid).map(|_| ())
+    });
     let (refused, problem) = match read {
         Ok(()) => (None, None),
-        Err(ConfigError::Refused { origin: Origin::Line { file, line }, problem }) => {
-            (Some((file, line, problem)), None)
-        }
+        Err(ConfigError::Refused { origin, problem }) => (Some((origin, problem)), None),
         Err(error) => (None, Some(error.to_string())),
     };
     let starts = refused.is_none() && problem.is_none();
     let left = settings.into_left();
-    let lines = properties.into_iter().map(|property| {
+    let lines = stated.into_iter().map(|(file, property)| {
         let key = property.key.strip_prefix("zookeeper.").unwrap_or(&property.key);
-        let here = |origin: &Origin| matches!(origin, Origin::Line { file: at, line } if **at == *file && *line == property.line);
-        let refusal = refused.as_ref().filter(|(at, line, _)| **at == *file && *line == property.line);
-        let is_left = left.iter().any(|setting| here(&setting.origin));
+        let stands_here = |origin: &Origin| matches!(origin, Origin::Line { file: at, line } if **at == *file && *line == property.line);
+        let refusal = refused.as_ref().filter(|(origin, _)| stands_here(origin));
+        // If a line was refused, those behind it were not looked at.
+        let is_left = left.iter().any(|setting| stands_here(&setting.origin));
         let verdict = match (refusal, keys::effect(key)) {
-            (Some((_, _, problem)), _) => Verdict::Refused(problem.clone()),
-            (None, Some(Effect::Differs(how))) => Verdict::Differs(how),
-            // If a line was refused, those behind it were not looked at.
+            (Some((_, problem)), _) => Verdict::Refused(problem.clone()),
             (None, Some(Effect::NotNeeded(why) | Effect::NotServed(why))) if is_left => Verdict::Ignored(why),
+            (None, Some(Effect::Honoured)) if is_left && starts => Verdict::Ignored(NOT_ASKED_FOR),
+            (None, Some(Effect::Differs(how))) => Verdict::Differs(how),
             (None, None) if is_left => Verdict::Unknown,
             (None, _) => Verdict::Same,
         };
@@ -76,6 +89,11 @@ pub fn check(file: &Path) -> Result<Report, ConfigError> {
         Line { place: format!("{}:{}", file.display(), property.line), setting, verdict }
     });
     Ok(Report { lines: lines.collect(), problem, starts })
+}
+
+/// What stands in a file.
+fn stated(file: &Path, text: &str) -> Vec<(PathBuf, Property)> {
+    properties::parse(text).into_iter().map(|property| (file.to_owned(), property)).collect()
 }
 
 impl fmt::Display for Report {

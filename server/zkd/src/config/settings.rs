@@ -157,6 +157,11 @@ impl Settings {
         self.left.iter().filter(move |setting| setting.key.starts_with(prefix))
     }
 
+    /// The value of a key that [`take`](Self::take) would take.
+    pub fn peek(&self, key: &str) -> Option<&str> {
+        self.left.iter().rev().find(|setting| setting.key == key).map(|setting| setting.value.as_str())
+    }
+
     pub fn into_left(self) -> Vec<Setting> {
         self.left
     }

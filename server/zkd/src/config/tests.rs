@@ -243,6 +243,23 @@ fn only_secrets_are_hidden() {
 }
 
 #[test]
+fn a_check_tells_of_the_file_of_the_servers_too() {
+    let servers = tempfile::NamedTempFile::new().expect("a file");
+    let at = servers.path().display().to_string();
+    let text = format!("dataDir=/data\ndynamicConfigFile={at}\n");
+    fs::write(&servers, "server.1=127.0.0.1:1:2;2181\nversoin=1\n").expect("written");
+    let (starts, report) = checked(&text);
+    assert!(
+        starts && report.contains(&format!("{at}:1: server.1=127.0.0.1:1:2;2181: DIFFERS: ")),
+        "{report}"
+    );
+    assert!(report.contains(&format!("{at}:2: versoin=1: UNKNOWN: ")), "{report}");
+    fs::write(&servers, "server.1=127.0.0.1:1:2;2181\nserver.2=junk\n").expect("written");
+    let (starts, report) = checked(&text);
+    assert!(!starts && report.contains(&format!("{at}:2: REFUSED: server.2=junk: ")), "{report}");
+}
+
+#[test]
 fn a_check_says_what_is_refused() {
     let (starts, report) = checked("dataDir=/data\nclientPort=99999\nfoo=\u{1b}[31m\n");
     let expected = "zoo.cfg:1: dataDir=/data: as in ZooKeeper
@@ -251,6 +268,11 @@ zoo.cfg:3: foo=\\u{1b}[31m: UNKNOWN: no key of ZooKeeper 3.9 or of zkd
 no server starts from this file
 ";
     assert_eq!((starts, report.as_str()), (false, expected));
+    let (starts, report) = checked("dataDir=/data\nclientPort=2181\nzke.colour=red\n");
+    assert!(
+        starts && report.matches(": NO EFFECT: nothing in this configuration takes it\n").count() == 1,
+        "{report}"
+    );
     let (starts, report) = checked("clientPort=2181\n");
     assert!(!starts && report.contains("REFUSED: zoo.cfg: dataDir is missing"), "{report}");
 }
