@@ -298,7 +298,7 @@ impl<R: AsyncRuntime> Inner<R> {
                     let Ok(permit) = barriers.clone().acquire_owned().await else { return Ok(()) };
                     let (inner, outgoing) = (self.clone(), stream.outgoing.clone());
                     detach::<R>(async move {
-                        if let Some(index) = inner.barrier_index().await {
+                        if let Some(index) = inner.barrier_of(term, &outgoing).await {
                             let _ = send(&outgoing, FromLeader::BarrierAt { id, index }).await;
                         }
                         drop(permit);
@@ -357,6 +357,18 @@ impl<R: AsyncRuntime> Inner<R> {
     pub(crate) async fn barrier_index(&self) -> Option<u64> {
         let linearizer = self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await.ok()?;
         Some(linearizer.read_log_id().index())
+    }
+
+    /// The same for a member that asked: a quorum that was silent for a moment is asked again, since the member waits for
+    /// an answer as long as its link lives. `None` once the term is over or the link is gone; then it asks elsewhere.
+    async fn barrier_of(&self, term: u64, link: &mpsc::Sender<Bytes>) -> Option<u64> {
+        while self.leads(term) && !link.is_closed() {
+            if let Some(index) = self.barrier_index().await {
+                return Some(index);
+            }
+            R::sleep(REFUSAL_PAUSE).await;
+        }
+        None
     }
 
     fn touch(&self, term: u64, touched: &[SessionId]) {
