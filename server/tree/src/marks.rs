@@ -22,15 +22,20 @@ impl Marks {
         self.last_sequence.get(&origin).copied().unwrap_or(0)
     }
 
-    /// Moves the mark up to `sequence`; false if it is there already, or the origin is forgotten.
+    /// Moves the mark to `sequence` if that is the next one; false if it was passed already, if one before it is missing,
+    /// or if the origin is forgotten.
+    ///
+    /// One is missing when Raft refused the batch before and took this one: both come again, in their order. To apply this
+    /// one first would lose the other for good and answer one request with the result of another.
     pub fn advance(&mut self, origin: Origin, sequence: u64) -> bool {
         if self.oldest_incarnation.get(&origin.member).is_some_and(|&oldest| origin.incarnation < oldest) {
             return false;
         }
-        let last = self.last_sequence.entry(origin).or_insert(0);
-        let is_new = sequence > *last;
-        *last = sequence.max(*last);
-        is_new
+        let is_next = sequence.checked_sub(1) == Some(self.get(origin));
+        if is_next {
+            self.last_sequence.insert(origin, sequence);
+        }
+        is_next
     }
 
     pub fn forget(&mut self, member: MemberId, below_incarnation: u64) {
@@ -95,10 +100,21 @@ mod tests {
     }
 
     #[test]
+    fn none_is_left_out() {
+        let mut marks = Marks::default();
+        assert!(marks.advance(origin(1), 1));
+        assert!(!marks.advance(origin(1), 3));
+        assert!(!marks.advance(origin(2), 2));
+        assert!(marks.advance(origin(1), 2) && marks.advance(origin(1), 3));
+        assert_eq!((marks.get(origin(1)), marks.get(origin(2))), (3, 0));
+    }
+
+    #[test]
     fn a_forgotten_incarnation_stays_silent() {
         let mut marks = Marks::default();
-        marks.advance(origin(1), 5);
-        marks.advance(origin(2), 5);
+        for sequence in 1..=5 {
+            assert!(marks.advance(origin(1), sequence) && marks.advance(origin(2), sequence));
+        }
         let before = marks.digest();
         marks.forget(MemberId(7), 2);
         assert_ne!(marks.digest(), before);

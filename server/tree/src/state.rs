@@ -82,7 +82,8 @@ impl State {
         self.facts.applied = (index, term);
     }
 
-    /// Applies one proposal, but skips commands at or below the mark of their origin, which were applied before.
+    /// Applies one proposal, but skips commands that are not the next ones of their origin: they were applied
+    /// before, or one before them is missing and they will come again.
     /// `sink` is called for each applied command in order, after its effect and before that of the next.
     pub fn apply(&mut self, proposal: &Proposal, sink: &mut dyn FnMut(&State, Applied<'_>)) {
         // Leaders have different clocks; what clients compare must not go back.
