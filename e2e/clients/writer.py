@@ -3,8 +3,9 @@
 usage: writer.py HOST:PORT,... PATH JOURNAL HISTORY
 
 Creates PATH/n-0000000000, n-0000000001, ... in order. A number enters JOURNAL, flushed, once its write was
-acknowledged. HISTORY gets all that the client sent and saw, for zke-check. A write whose answer was lost is asked again: an existing node then means that it had happened. Ends at
-SIGTERM; the last line says what happened to the session.
+acknowledged. HISTORY gets all that the client sent and saw, for zke-check. A write whose answer was lost is asked
+again: an existing node then means that it had happened. Ends at SIGTERM; the last line says what happened to the
+session.
 """
 
 import signal

@@ -161,14 +161,8 @@ impl<'a> Ensemble<'a> {
 
     /// Starts a client on this machine that writes until it is told to end.
     pub fn start_writer(&self, path: &str) -> Result<Writer<'_>> {
-        let journal = self.scenario.file(&format!("{}-journal", self.name));
-        let log = self.scenario.file(&format!("{}-writer.log", self.name));
-        let history = self.scenario.file(&format!("{}-history.jsonl", self.name));
-        for file in [&journal, &log, &history] {
-            if file.exists() {
-                fs::remove_file(file).context("remove an older run's file")?;
-            }
-        }
+        let fresh = |what: &str| self.scenario.fresh_file(&format!("{}-{what}", self.name));
+        let (journal, log, history) = (fresh("journal")?, fresh("writer.log")?, fresh("history.jsonl")?);
         let script = self
             .scenario
             .script("writer.py")
@@ -183,10 +177,7 @@ impl<'a> Ensemble<'a> {
     /// Lets several clients do a bit of everything for so long, with sessions that end and begin, while `meanwhile` does
     /// something to the ensemble; then every oracle looks at what each of them saw.
     pub fn judge_mixed_load(&self, seconds: u32, meanwhile: impl FnOnce() -> Result<()>) -> Result<()> {
-        let (log, history) = (self.scenario.file("mixed.log"), self.scenario.file("mixed.jsonl"));
-        if history.exists() {
-            fs::remove_file(&history).context("remove an older run's history")?;
-        }
+        let (log, history) = (self.scenario.file("mixed.log"), self.scenario.fresh_file("mixed.jsonl")?);
         // A pod that comes back has another address.
         let hosts = self.service_address()?;
         let script = self.scenario.script("mixed.py").arg(hosts).arg("/mixed").arg(&history);
@@ -244,10 +235,7 @@ impl Writer<'_> {
         let said = fs::read_to_string(&self.log).unwrap_or_default();
         ensure!(status.success(), "the writer ended with {status}:\n{said}");
         let scenario = self.ensemble.scenario;
-        let dump = scenario.file(&format!("{}-dump.jsonl", self.ensemble.name));
-        if dump.exists() {
-            fs::remove_file(&dump).context("remove an older run's dump")?;
-        }
+        let dump = scenario.fresh_file(&format!("{}-dump.jsonl", self.ensemble.name))?;
         let verify = scenario.script("verify.py").arg(self.ensemble.service_address()?).arg(&self.path);
         let verified = verify.arg(&self.journal).arg(&dump).output()?;
         println!("{}; {}", said.lines().last().unwrap_or_default(), verified.trim());

@@ -1,6 +1,7 @@
 //! What a test on the local Kubernetes starts from: the running cluster and a namespace of its own.
 
 use std::cell::Cell;
+use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -123,6 +124,15 @@ impl Scenario {
     /// A file for a test's own use, below `target/local`.
     pub fn file(&self, name: &str) -> PathBuf {
         self.cluster.state().join(format!("{}-{name}", self.namespace))
+    }
+
+    /// Such a file without what an older run left in it.
+    pub fn fresh_file(&self, name: &str) -> Result<PathBuf> {
+        let file = self.file(name);
+        if file.exists() {
+            fs::remove_file(&file).with_context(|| format!("remove an older run's {}", file.display()))?;
+        }
+        Ok(file)
     }
 
     fn namespace_object(&self) -> Value {

@@ -1,7 +1,7 @@
 //! The commands that end by themselves: take an archive, look at one, begin an ensemble with one, remove old ones.
 //!
-//! Each says one sentence on stderr and, for a Job, writes one JSON object to the file that `--report` names; the exit
-//! code is 0 or 1. Run twice, each does no harm.
+//! But for `check`, which prints, each says one sentence on stderr and, for a Job, writes one JSON object to the file that
+//! `--report` names; the exit code is 0 or 1. Run twice, each does no harm.
 
 mod backup;
 mod file;
