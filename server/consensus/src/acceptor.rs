@@ -46,7 +46,7 @@ impl<R: AsyncRuntime> Inner<R> {
                 let origin = Origin { member: hello.from, incarnation: hello.from_incarnation };
                 self.serve_link(origin, stream).await
             }
-            StreamKind::Probe => self.serve_probe(stream).await,
+            StreamKind::Probe => self.serve_probe(&hello, stream).await,
         };
         if let Err(error) = served {
             tracing::debug!(from = %hello.from_pod, kind = ?hello.kind, %error, "a stream from a member ended");
@@ -110,9 +110,16 @@ impl<R: AsyncRuntime> Inner<R> {
         Ok(())
     }
 
-    async fn serve_probe(&self, stream: FrameStream) -> io::Result<()> {
+    async fn serve_probe(&self, hello: &Hello, stream: FrameStream) -> io::Result<()> {
         let identity = self.member.identity();
-        answer_and_end::<R>(stream, ProbeAnswer::of(&identity).encode()).await;
+        answer_and_end::<R>(stream, ProbeAnswer::of(&identity, self.member.pod()).encode()).await;
+        if self.member.is_wanted_again(hello) {
+            tracing::warn!(
+                "this server was removed and is wanted again: it starts anew, with its old data set aside"
+            );
+            self.member.renew().map_err(io::Error::other)?;
+            self.restart.notify_one();
+        }
         Ok(())
     }
 }

@@ -128,18 +128,7 @@ impl<R: AsyncRuntime> Ensemble<R> {
         learner: MemberId,
         node: PeerNode,
     ) -> Result<LogIndex, AdminError> {
-        let inner = &self.inner;
-        inner.expect_control(control_epoch)?;
-        if inner.replica.state().read().is_retired(learner) {
-            return Err(precondition(format!("member {learner} is retired; its disk needs a new id")));
-        }
-        let membership = inner.membership();
-        if membership.get_node(&learner.0) == Some(&node) {
-            return Ok(config_index(&membership));
-        }
-        let expected = inner.expect_config(expect_config).await?;
-        let add = ChangeMembers::SetNodes(BTreeMap::from([(learner.0, node)]));
-        inner.change(add, expected).await
+        self.inner.add_learner(control_epoch, expect_config, learner, node).await
     }
 
     /// Makes `voters` the voters by a joint change, and retires members: they leave the membership and their ids are
@@ -151,38 +140,7 @@ impl<R: AsyncRuntime> Ensemble<R> {
         voters: BTreeSet<MemberId>,
         retire: BTreeSet<MemberId>,
     ) -> Result<LogIndex, AdminError> {
-        let inner = &self.inner;
-        inner.expect_control(control_epoch)?;
-        if voters.is_empty() || !voters.is_disjoint(&retire) {
-            return Err(precondition("a change needs voters, and none of them among the retired"));
-        }
-        let wanted: BTreeSet<u64> = voters.iter().map(|id| id.0).collect();
-        if let Some(gone) = voters.iter().find(|id| inner.replica.state().read().is_retired(**id)) {
-            return Err(precondition(format!("member {gone} is retired")));
-        }
-        let expected = inner.expect_config(expect_config).await?;
-        let membership = inner.membership();
-        if let Some(unknown) = wanted.iter().find(|id| membership.get_node(id).is_none()) {
-            return Err(precondition(format!("member {} is no learner yet", MemberId(*unknown))));
-        }
-        if membership.get_joint_config().as_slice() != [wanted.clone()] {
-            inner.change(ChangeMembers::ReplaceAllVoters(wanted), expected).await?;
-        }
-        // Retired before it leaves: its id is refused by everyone before nobody knows it any more.
-        for member in &retire {
-            if let other @ Err(_) =
-                inner.commit(Command::RetireMember { control_epoch, member: *member }).await?
-            {
-                return Err(unexpected(other));
-            }
-        }
-        let membership = inner.membership();
-        let leaving: BTreeSet<u64> =
-            retire.iter().map(|id| id.0).filter(|id| membership.get_node(id).is_some()).collect();
-        if leaving.is_empty() {
-            return Ok(config_index(&membership));
-        }
-        inner.change(ChangeMembers::RemoveNodes(leaving), *membership.log_id()).await
+        self.inner.change_voters(control_epoch, expect_config, voters, retire).await
     }
 
     /// Moves leadership to `to`, or to the most advanced other voter, once it has everything.
@@ -260,7 +218,7 @@ impl<R: AsyncRuntime> Inner<R> {
     }
 
     /// The log id of the membership if it is the expected one. Finishes a joint configuration that was left behind.
-    async fn expect_config(&self, expect: LogIndex) -> Result<Option<RaftLogId>, AdminError> {
+    pub(crate) async fn expect_config(&self, expect: LogIndex) -> Result<Option<RaftLogId>, AdminError> {
         let membership = self.membership();
         if let [_, .., last] = membership.get_joint_config().as_slice() {
             tracing::warn!("finishing a membership change that was left half-way");
@@ -275,8 +233,68 @@ impl<R: AsyncRuntime> Inner<R> {
         Err(precondition(format!("the membership is that of index {found}")))
     }
 
+    pub(crate) async fn add_learner(
+        &self,
+        control_epoch: u64,
+        expect_config: LogIndex,
+        learner: MemberId,
+        node: PeerNode,
+    ) -> Result<LogIndex, AdminError> {
+        self.expect_control(control_epoch)?;
+        if self.replica.state().read().is_retired(learner) {
+            return Err(precondition(format!("member {learner} is retired; its disk needs a new id")));
+        }
+        let membership = self.membership();
+        if membership.get_node(&learner.0) == Some(&node) {
+            return Ok(config_index(&membership));
+        }
+        let expected = self.expect_config(expect_config).await?;
+        let add = ChangeMembers::SetNodes(BTreeMap::from([(learner.0, node)]));
+        self.change(add, expected).await
+    }
+
+    pub(crate) async fn change_voters(
+        &self,
+        control_epoch: u64,
+        expect_config: LogIndex,
+        voters: BTreeSet<MemberId>,
+        retire: BTreeSet<MemberId>,
+    ) -> Result<LogIndex, AdminError> {
+        self.expect_control(control_epoch)?;
+        if voters.is_empty() || !voters.is_disjoint(&retire) {
+            return Err(precondition("a change needs voters, and none of them among the retired"));
+        }
+        let wanted: BTreeSet<u64> = voters.iter().map(|id| id.0).collect();
+        if let Some(gone) = voters.iter().find(|id| self.replica.state().read().is_retired(**id)) {
+            return Err(precondition(format!("member {gone} is retired")));
+        }
+        let expected = self.expect_config(expect_config).await?;
+        let membership = self.membership();
+        if let Some(unknown) = wanted.iter().find(|id| membership.get_node(id).is_none()) {
+            return Err(precondition(format!("member {} is no learner yet", MemberId(*unknown))));
+        }
+        if membership.get_joint_config().as_slice() != [wanted.clone()] {
+            self.change(ChangeMembers::ReplaceAllVoters(wanted), expected).await?;
+        }
+        // Retired before it leaves: its id is refused by everyone before nobody knows it any more.
+        for member in &retire {
+            if let other @ Err(_) =
+                self.commit(Command::RetireMember { control_epoch, member: *member }).await?
+            {
+                return Err(unexpected(other));
+            }
+        }
+        let membership = self.membership();
+        let leaving: BTreeSet<u64> =
+            retire.iter().map(|id| id.0).filter(|id| membership.get_node(id).is_some()).collect();
+        if leaving.is_empty() {
+            return Ok(config_index(&membership));
+        }
+        self.change(ChangeMembers::RemoveNodes(leaving), *membership.log_id()).await
+    }
+
     /// One guarded change, through a joint configuration if voters change. Removed voters stay as learners.
-    async fn change(
+    pub(crate) async fn change(
         &self,
         members: ChangeMembers<u64, PeerNode>,
         expected: Option<RaftLogId>,
@@ -290,7 +308,7 @@ impl<R: AsyncRuntime> Inner<R> {
     }
 
     /// Proposes a command and waits until it is applied here.
-    async fn commit(&self, command: Command) -> Result<Outcome, AdminError> {
+    pub(crate) async fn commit(&self, command: Command) -> Result<Outcome, AdminError> {
         let outcome = self.proposals.propose_and_hear(command).map_err(failed)?;
         let outcome = R::timeout(CHANGE_DEADLINE, outcome).await.map_err(|_| AdminError::Timeout)?;
         outcome.map_err(failed)
@@ -307,7 +325,7 @@ impl<R: AsyncRuntime> Inner<R> {
         matched
     }
 
-    async fn hand_over(&self, to: Option<MemberId>) -> Result<(), AdminError> {
+    pub(crate) async fn hand_over(&self, to: Option<MemberId>) -> Result<(), AdminError> {
         let me = self.member.id().0;
         let candidates: Vec<u64> =
             self.raft.voter_ids().filter(|id| *id != me && to.is_none_or(|to| to.0 == *id)).collect();
@@ -365,7 +383,7 @@ impl<R: AsyncRuntime> Inner<R> {
     }
 }
 
-fn config_index(membership: &RaftStoredMembership) -> LogIndex {
+pub(crate) fn config_index(membership: &RaftStoredMembership) -> LogIndex {
     LogIndex(membership.log_id().map_or(0, |log_id| log_id.index))
 }
 

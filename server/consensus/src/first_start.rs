@@ -15,8 +15,8 @@ use zke_storage::Identity;
 use zke_tree::{EnsembleId, MemberId};
 
 use crate::administration::AdminError;
-use crate::codec::{DecodeError, Decoder, put_ensemble};
-use crate::ensemble::Ensemble;
+use crate::codec::{DecodeError, Decoder, put_blob, put_ensemble};
+use crate::ensemble::{Ensemble, Inner};
 use crate::types::PeerNode;
 
 /// Between two rounds of asking the other servers whether they are blank.
@@ -24,21 +24,24 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 const PROBE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// What a disk says of itself when it is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeAnswer {
     pub member: MemberId,
     pub ensemble: Option<EnsembleId>,
+    /// What the process calls itself.
+    pub pod: String,
 }
 
 impl ProbeAnswer {
-    pub(crate) fn of(identity: &Identity) -> ProbeAnswer {
-        ProbeAnswer { member: identity.member, ensemble: identity.ensemble }
+    pub(crate) fn of(identity: &Identity, pod: &str) -> ProbeAnswer {
+        ProbeAnswer { member: identity.member, ensemble: identity.ensemble, pod: pod.to_owned() }
     }
 
-    pub(crate) fn encode(self) -> Bytes {
+    pub(crate) fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(24);
         out.put_u64(self.member.0);
         put_ensemble(&mut out, self.ensemble);
+        put_blob(&mut out, self.pod.as_bytes());
         out.freeze()
     }
 
@@ -46,8 +49,9 @@ impl ProbeAnswer {
         let mut decoder = Decoder::new(bytes, "probe answer");
         let member = MemberId(decoder.u64()?);
         let ensemble = decoder.ensemble()?;
+        let pod = decoder.string()?;
         decoder.end()?;
-        Ok(ProbeAnswer { member, ensemble })
+        Ok(ProbeAnswer { member, ensemble, pod })
     }
 }
 
@@ -109,7 +113,7 @@ impl<R: AsyncRuntime> Ensemble<R> {
         let mut voters = BTreeMap::from([(me, own.clone())]);
         for other in others {
             let answer =
-                self.probe(other).await.map_err(|error| format!("{other} does not answer: {error}"))?;
+                self.inner.probe(other).await.map_err(|error| format!("{other} does not answer: {error}"))?;
             if answer.ensemble.is_some() && answer.ensemble != attempted {
                 return Err(format!(
                     "{other} has data of an ensemble while this disk is blank: bring this server's data back"
@@ -122,11 +126,13 @@ impl<R: AsyncRuntime> Ensemble<R> {
         }
         Err("two servers answered with the same member id: a data directory was copied".to_owned())
     }
+}
 
-    async fn probe(&self, to: &PeerNode) -> io::Result<ProbeAnswer> {
-        let inner = &self.inner;
+impl<R: AsyncRuntime> Inner<R> {
+    /// Asks another server's disk what it holds.
+    pub(crate) async fn probe(&self, to: &PeerNode) -> io::Result<ProbeAnswer> {
         let call = async {
-            let stream = inner.transport.open(to.clone(), inner.member.probe_hello()).await?;
+            let stream = self.transport.open(to.clone(), self.member.probe_hello()).await?;
             stream.call(Bytes::new()).await
         };
         let answer = R::timeout(PROBE_DEADLINE, call).await;
@@ -142,7 +148,7 @@ mod tests {
     #[test]
     fn a_probe_answer_survives_its_encoding() {
         for ensemble in [None, Some(EnsembleId([3; 16]))] {
-            let answer = ProbeAnswer { member: MemberId(u64::MAX), ensemble };
+            let answer = ProbeAnswer { member: MemberId(u64::MAX), ensemble, pod: "server.3".to_owned() };
             assert_eq!(ProbeAnswer::decode(answer.encode()).expect("own encoding"), answer);
         }
     }

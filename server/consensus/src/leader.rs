@@ -118,6 +118,7 @@ impl<R: AsyncRuntime> Inner<R> {
         self.leading_changed.notify_waiters();
         detach::<R>(self.clone().resolve_fates(term, resolving));
         self.start_serving_if_wanted();
+        detach::<R>(self.clone().keep_configuration(term));
         self.keep_time(term).await;
         *self.leading.lock() = None;
         self.leading_changed.notify_waiters();
@@ -221,7 +222,7 @@ impl<R: AsyncRuntime> Inner<R> {
         }
     }
 
-    fn leads(&self, term: u64) -> bool {
+    pub(crate) fn leads(&self, term: u64) -> bool {
         self.raft.as_leader().is_ok_and(|leader| leader.term() == term)
     }
 

@@ -17,6 +17,7 @@ mod administration;
 mod capture;
 pub mod clock;
 mod codec;
+mod configuration;
 mod ensemble;
 mod first_start;
 mod flush_watch;
@@ -47,6 +48,7 @@ mod worker;
 
 pub use administration::{AdminError, Progress};
 pub use capture::Capture;
+pub use configuration::Configured;
 pub use ensemble::{Drivers, Ensemble, Setup, StartError};
 pub use member::Refusal;
 pub use openraft::AsyncRuntime;

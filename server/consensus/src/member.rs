@@ -92,6 +92,16 @@ impl Member {
         }
     }
 
+    /// Whether a probe of its own ensemble tells a retired disk to begin anew: without an operator nobody else does, and
+    /// only a leader whose configuration names this server asks.
+    pub fn is_wanted_again(&self, probe: &Hello) -> bool {
+        let own = self.identity.lock();
+        self.joins_by_itself
+            && own.state == DiskState::Retired
+            && own.ensemble.is_some()
+            && own.ensemble == probe.ensemble
+    }
+
     /// Whether this member takes no part in its ensemble any more.
     pub fn is_retired(&self) -> bool {
         self.identity.lock().state.has_left()

@@ -5,6 +5,8 @@
 use openraft::{Config, ConfigError, SnapshotPolicy, StepDownPolicy};
 use zke_tree::Settings;
 
+use crate::configuration::Configured;
+
 /// A follower that heard nothing for the election timeout asks for votes. Measured with the hint that a closed
 /// connection gives: a new leader commits 211 ms (median of 40) after the old one was killed.
 pub const HEARTBEAT_INTERVAL_MS: u64 = 50;
@@ -28,6 +30,7 @@ pub struct Options {
     pub serve_at_once: bool,
     /// What this member stamps on entries while it leads.
     pub settings: Settings,
+    pub configured: Configured,
 }
 
 impl Default for Options {
@@ -40,6 +43,7 @@ impl Default for Options {
             keep_entries: 20_000,
             serve_at_once: false,
             settings: Settings::default(),
+            configured: Configured::Nowhere,
         }
     }
 }

@@ -26,6 +26,11 @@ impl SyncTracker {
         self.kept_up = kept_up.collect();
     }
 
+    /// Whether it had at the last sample what was committed at the one before.
+    pub fn keeps_up(&self, member: u64) -> bool {
+        self.kept_up.get(&member).is_some_and(|samples| *samples > 0)
+    }
+
     pub fn in_sync(&self, member: u64) -> bool {
         self.kept_up.get(&member).is_some_and(|samples| *samples >= SAMPLES_IN_SYNC)
     }

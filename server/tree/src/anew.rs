@@ -6,6 +6,7 @@
 use zke_wire::{SessionId, Zxid};
 
 use crate::command::{Command, RAISE_EPOCH_MAX};
+use crate::configuration::CONFIG_PATH;
 use crate::ids::{LogIndex, Term};
 use crate::marks::Marks;
 use crate::state::{Scratch, State};
@@ -54,6 +55,10 @@ impl State {
         self.facts.control_epoch = 0;
         self.facts.retired.clear();
         self.marks = Marks::default();
+        // Its servers are those of the other ensemble, whom nobody here may follow.
+        if let Some(place) = self.tree.find(CONFIG_PATH) {
+            self.tree.set_data_at(place, 0, b"", Zxid(0), 0);
+        }
         let sessions: Vec<(SessionId, u32)> =
             self.sessions.iter().map(|session| (session.id, session.attach_epoch)).collect();
         for (session, attach_epoch) in sessions {
@@ -124,6 +129,7 @@ mod tests {
             Command::TakeControl {},
             Command::SetServing { control_epoch: 1, serving: true },
             Command::RetireMember { control_epoch: 1, member: MemberId(5) },
+            Command::Configure { expect: Zxid(0), servers: "server.1=a:1:2".to_owned() },
         ];
         let proposal = Proposal {
             origin: ORIGIN,
@@ -147,6 +153,7 @@ mod tests {
         assert_eq!((state.session_count(), state.ephemerals_count()), (0, 0));
         assert_eq!((state.serving(), state.control_epoch(), state.mark(ORIGIN)), (false, 0, 0));
         assert!(!state.is_retired(MemberId(5)));
+        assert!(before.configuration().is_some() && state.configuration().is_none());
         assert_eq!(state.applied(), (FIRST_INDEX, Term(12 + 65_536)));
         assert!(state.exists("/kept/e-1", &[]).is_err() && state.exists("/kept/e-2", &[]).is_err());
         assert_eq!(stat(&state, "/kept/n-0000000002"), stat(&before, "/kept/n-0000000002"));

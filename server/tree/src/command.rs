@@ -1,8 +1,9 @@
 //! What the log asks the state machine to do.
 
 use bytes::Bytes;
-use zke_wire::{Acl, ErrorCode, Id, SessionId};
+use zke_wire::{Acl, ErrorCode, Id, SessionId, Zxid};
 
+use crate::configuration::Reconfig;
 use crate::ids::MemberId;
 
 /// One step of the state machine. It carries everything that its outcome depends on besides the replicated state.
@@ -36,6 +37,9 @@ pub enum Command {
     TakeControl {},
     /// Records an id as never to be used again. `BadVersion` unless `control_epoch` is the current one.
     RetireMember { control_epoch: u64, member: MemberId },
+    /// Writes the servers of the ensemble where clients read them; consumes a zxid, which is their version. `BadVersion`
+    /// unless `expect` is the version that stands there, or 0 and none does; `BadArguments` for lines of no ensemble.
+    Configure { expect: Zxid, servers: String },
     /// Drops what is remembered of a member's earlier incarnations. Commands of theirs are skipped from then on.
     ForgetMarks { member: MemberId, below_incarnation: u64 },
     /// Raises the zxid's epoch to `to` at least; up to [`RAISE_EPOCH_MAX`], else `BadArguments`.
@@ -49,6 +53,7 @@ impl Command {
         const FIXED_BYTES: usize = 64;
         match self {
             Command::DeleteContainer { path } => FIXED_BYTES + path.len(),
+            Command::Configure { servers, .. } => FIXED_BYTES + servers.len(),
             Command::Client { identities, op, .. } => {
                 FIXED_BYTES + identities.iter().map(id_bytes).sum::<usize>() + op.size_hint()
             }
@@ -111,6 +116,8 @@ pub enum WriteOp {
         path: String,
         version: i32,
     },
+    /// Another ensemble. Never in a multi.
+    Reconfig(Reconfig),
     /// All of them or none, at one zxid, each seeing what those before it did. A `SetAcl` among them is refused with
     /// `BadArguments`, since no client can ask for it. A `Multi` among them is a mistake of the caller: it cannot be
     /// decoded again.
@@ -132,6 +139,9 @@ impl WriteOp {
             Self::Delete { path, .. } | Self::Check { path, .. } => path.len(),
             Self::SetData { path, data, .. } => path.len() + data_bytes(data),
             Self::SetAcl { path, acl, .. } => path.len() + acl_bytes(acl),
+            Self::Reconfig(Reconfig { joining, leaving, new_members, .. }) => {
+                [joining, leaving, new_members].into_iter().flatten().map(String::len).sum()
+            }
             Self::Multi { ops } => ops.iter().map(Self::size_hint).sum(),
         };
         FIXED_BYTES + fields

@@ -3,10 +3,11 @@
 //! These bytes are in logs and archives. A tag and its fields never change their meaning; what is new gets a new tag.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use zke_wire::{Acl, ErrorCode, SessionId};
+use zke_wire::{Acl, ErrorCode, SessionId, Zxid};
 
 use crate::codec::{Malformed, Put, Reader};
 use crate::command::{Command, WriteOp};
+use crate::configuration::Reconfig;
 use crate::ids::MemberId;
 
 mod tag {
@@ -18,6 +19,7 @@ mod tag {
     pub const MULTI: u8 = 6;
     pub const CREATE_CONTAINER: u8 = 7;
     pub const CREATE_TTL: u8 = 8;
+    pub const RECONFIG: u8 = 9;
     pub const CREATE_SESSION: u8 = 32;
     pub const ATTACH_SESSION: u8 = 33;
     pub const CLOSE_SESSION: u8 = 34;
@@ -28,6 +30,7 @@ mod tag {
     pub const RETIRE_MEMBER: u8 = 66;
     pub const FORGET_MARKS: u8 = 67;
     pub const RAISE_EPOCH: u8 = 68;
+    pub const CONFIGURE: u8 = 69;
 }
 
 impl Command {
@@ -72,6 +75,11 @@ impl Command {
                 out.put_u64(*control_epoch);
                 out.put_u64(member.0);
             }
+            Self::Configure { expect, servers } => {
+                out.put_u8(tag::CONFIGURE);
+                out.put_i64(expect.0);
+                out.put_bytes_with_len(servers.as_bytes());
+            }
             Self::ForgetMarks { member, below_incarnation } => {
                 out.put_u8(tag::FORGET_MARKS);
                 out.put_u64(member.0);
@@ -87,7 +95,7 @@ impl Command {
     pub(crate) fn read(from: &mut Reader) -> Result<Self, Malformed> {
         let tag = from.u8("command tag")?;
         Ok(match tag {
-            tag::CREATE..=tag::CREATE_TTL => Self::Client {
+            tag::CREATE..=tag::RECONFIG => Self::Client {
                 session: read_session(from)?,
                 attach_epoch: from.u32("attach epoch")?,
                 identities: from.ids()?,
@@ -117,6 +125,9 @@ impl Command {
             tag::RETIRE_MEMBER => {
                 Self::RetireMember { control_epoch: from.u64("control epoch")?, member: read_member(from)? }
             }
+            tag::CONFIGURE => {
+                Self::Configure { expect: Zxid(from.i64("version")?), servers: from.string("servers")? }
+            }
             tag::FORGET_MARKS => {
                 Self::ForgetMarks { member: read_member(from)?, below_incarnation: from.u64("incarnation")? }
             }
@@ -136,6 +147,7 @@ impl WriteOp {
             Self::SetData { .. } => tag::SET_DATA,
             Self::SetAcl { .. } => tag::SET_ACL,
             Self::Check { .. } => tag::CHECK,
+            Self::Reconfig(_) => tag::RECONFIG,
             Self::Multi { .. } => tag::MULTI,
         }
     }
@@ -167,6 +179,12 @@ impl WriteOp {
                 out.put_acl(acl);
                 out.put_i32(*version);
             }
+            Self::Reconfig(Reconfig { joining, leaving, new_members, config_id }) => {
+                for text in [joining, leaving, new_members] {
+                    write_data(out, text.as_ref().map(String::as_bytes));
+                }
+                out.put_i64(*config_id);
+            }
             Self::Multi { ops } => {
                 out.put_varint(ops.len() as u64);
                 for op in ops {
@@ -178,8 +196,10 @@ impl WriteOp {
     }
 
     fn read(tag: u8, from: &mut Reader) -> Result<Self, Malformed> {
-        if tag != tag::MULTI {
-            return Self::read_one(tag, from);
+        match tag {
+            tag::MULTI => {}
+            tag::RECONFIG => return read_reconfig(from).map(Self::Reconfig),
+            tag => return Self::read_one(tag, from),
         }
         // The shortest is a tag, an empty path and a version.
         let count = from.count(6, "operations of a multi")?;
@@ -187,7 +207,7 @@ impl WriteOp {
         Ok(Self::Multi { ops: (0..count).map(|_| read()).collect::<Result<_, _>>()? })
     }
 
-    /// Anything but a multi, so bytes cannot nest without end.
+    /// Anything that may stand in a multi, so bytes cannot nest without end.
     fn read_one(tag: u8, from: &mut Reader) -> Result<Self, Malformed> {
         let path = from.string("path")?;
         Ok(match tag {
@@ -256,4 +276,17 @@ fn write_data(out: &mut BytesMut, data: Option<&[u8]>) {
 
 fn read_data(from: &mut Reader) -> Result<Option<Bytes>, Malformed> {
     if from.bool("has data")? { from.bytes("data").map(Some) } else { Ok(None) }
+}
+
+fn read_reconfig(from: &mut Reader) -> Result<Reconfig, Malformed> {
+    Ok(Reconfig {
+        joining: read_text(from)?,
+        leaving: read_text(from)?,
+        new_members: read_text(from)?,
+        config_id: from.i64("version")?,
+    })
+}
+
+fn read_text(from: &mut Reader) -> Result<Option<String>, Malformed> {
+    if from.bool("has text")? { from.string("text").map(Some) } else { Ok(None) }
 }

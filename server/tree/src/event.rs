@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use zke_wire::{Acl, ErrorCode, EventKind, SessionId, Stat, Zxid};
 
 use crate::command::Command;
@@ -48,6 +49,11 @@ pub enum Reply {
         attach_epoch: u32,
     },
     ControlEpoch(u64),
+    /// Of Reconfig: the new text, and the stat of the node that holds it.
+    Reconfigured {
+        text: Bytes,
+        stat: Stat,
+    },
 }
 
 /// One change that watches may be waiting for.

@@ -103,8 +103,12 @@ impl Node {
 
     /// What the node would have written by a setData.
     pub fn next_written(&self, data: Option<&[u8]>, zxid: i64, time_ms: i64) -> Written {
+        self.written_at(self.version.wrapping_add(1), data, zxid, time_ms)
+    }
+
+    /// The same, at a version of the caller's.
+    pub fn written_at(&self, version: i32, data: Option<&[u8]>, zxid: i64, time_ms: i64) -> Written {
         let (name_len, content) = pack(self.name(), data);
-        let version = self.version.wrapping_add(1);
         Written { mzxid: zxid, mtime_ms: time_ms, version, name_len, content }
     }
 

@@ -100,18 +100,33 @@ impl Proposal {
 pub struct Settings {
     /// ZooKeeper's `enforceQuota`: hard limits refuse writes.
     pub enforce_quota: bool,
+    /// ZooKeeper's `reconfigEnabled`: clients may change the ensemble.
+    pub reconfig_enabled: bool,
+    /// The opposite of ZooKeeper's `standaloneEnabled`: reconfig may leave a single voter.
+    pub single_voter_allowed: bool,
 }
 
 impl Settings {
     const ENFORCE_QUOTA: u8 = 1;
+    const RECONFIG_ENABLED: u8 = 2;
+    const SINGLE_VOTER_ALLOWED: u8 = 4;
+    const KNOWN: u8 = Self::ENFORCE_QUOTA | Self::RECONFIG_ENABLED | Self::SINGLE_VOTER_ALLOWED;
 
     fn bits(self) -> u8 {
-        if self.enforce_quota { Self::ENFORCE_QUOTA } else { 0 }
+        let bit = |is_set, bit| if is_set { bit } else { 0 };
+        bit(self.enforce_quota, Self::ENFORCE_QUOTA)
+            | bit(self.reconfig_enabled, Self::RECONFIG_ENABLED)
+            | bit(self.single_voter_allowed, Self::SINGLE_VOTER_ALLOWED)
     }
 
     /// `None` if there are settings among them that this version does not know: it could not apply the entry.
     fn from_bits(bits: u8) -> Option<Self> {
-        (bits & !Self::ENFORCE_QUOTA == 0).then_some(Self { enforce_quota: bits & Self::ENFORCE_QUOTA != 0 })
+        let is_set = |bit| bits & bit != 0;
+        (bits & !Self::KNOWN == 0).then_some(Self {
+            enforce_quota: is_set(Self::ENFORCE_QUOTA),
+            reconfig_enabled: is_set(Self::RECONFIG_ENABLED),
+            single_voter_allowed: is_set(Self::SINGLE_VOTER_ALLOWED),
+        })
     }
 }
 

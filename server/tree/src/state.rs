@@ -5,7 +5,8 @@ use std::mem;
 
 use zke_wire::{Acl, ErrorCode, SessionId, Zxid, perms};
 
-use crate::command::{Command, RAISE_EPOCH_MAX};
+use crate::command::{Command, RAISE_EPOCH_MAX, WriteOp};
+use crate::configuration::{CONFIG_PATH, CONFIG_VERSION, Configuration};
 use crate::digest::Digest;
 use crate::event::{Applied, Event, Reply};
 use crate::ids::{LogIndex, MemberId, Origin, Term};
@@ -151,6 +152,12 @@ impl State {
         self.facts.control_epoch
     }
 
+    /// The servers that clients are shown; `None` where nobody has written them, or a client has written over them.
+    pub fn configuration(&self) -> Option<Configuration> {
+        let node = self.tree.node(self.tree.find(CONFIG_PATH)?);
+        if node.version == CONFIG_VERSION { Configuration::parse(node.data()?) } else { None }
+    }
+
     /// Whether this id may never be used again.
     pub fn is_retired(&self, member: MemberId) -> bool {
         self.facts.retired.contains(&member)
@@ -179,6 +186,11 @@ impl State {
         scratch: &mut Scratch,
     ) -> Result<Reply, ErrorCode> {
         match *command {
+            Command::Client { session, attach_epoch, ref identities, op: WriteOp::Reconfig(ref change) } => {
+                let configuration = self.configuration();
+                let transaction = self.begin_transaction(scratch);
+                transaction.reconfig(session, attach_epoch, identities, configuration, change)
+            }
             Command::Client { session, attach_epoch, ref identities, ref op } => {
                 self.begin_transaction(scratch).write(session, attach_epoch, identities, op)
             }
@@ -210,6 +222,11 @@ impl State {
                 self.check_control(control_epoch)?;
                 self.facts.retired.insert(member);
                 Ok(Reply::Done)
+            }
+            Command::Configure { expect, ref servers } => {
+                let found = self.configuration().map_or(Zxid(0), |configuration| configuration.version());
+                let transaction = self.begin_transaction(scratch);
+                if found == expect { transaction.configure(servers) } else { Err(ErrorCode::BadVersion) }
             }
             Command::ForgetMarks { member, below_incarnation } => {
                 self.marks.forget(member, below_incarnation);

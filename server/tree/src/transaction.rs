@@ -11,6 +11,7 @@ use zke_wire::{Acl, CreateMode, ErrorCode, EventKind, Id, SessionId, Zxid, path,
 
 use crate::acl;
 use crate::command::WriteOp;
+use crate::configuration::{CONFIG_PATH, CONFIG_VERSION, Configuration, Reconfig};
 use crate::event::{Event, Reply, Table};
 use crate::owner::{Owner, TTL_MS_MAX};
 use crate::proposal::Settings;
@@ -135,7 +136,7 @@ impl Transaction<'_> {
             }
             WriteOp::SetAcl { path, acl, version } => self.set_acl(client, path, acl, *version),
             WriteOp::Check { path, version } => self.check(client, path, *version),
-            WriteOp::Multi { .. } => Err(ErrorCode::BadArguments),
+            WriteOp::Multi { .. } | WriteOp::Reconfig(_) => Err(ErrorCode::BadArguments),
         }
     }
 
@@ -164,6 +165,45 @@ impl Transaction<'_> {
             self.remove(parent, node, path);
         }
         Ok(Reply::Done)
+    }
+
+    /// Writes what the change makes of `current`, the configuration that stands there.
+    pub fn reconfig(
+        mut self,
+        session: SessionId,
+        attach_epoch: u32,
+        identities: &[Id],
+        current: Option<Configuration>,
+        change: &Reconfig,
+    ) -> Result<Reply, ErrorCode> {
+        /// With fewer, ZooKeeper would have to turn into another kind of server.
+        const VOTERS_MIN: usize = 2;
+        self.sessions.check(session, attach_epoch)?;
+        if !self.settings.reconfig_enabled {
+            return Err(ErrorCode::ReconfigDisabled);
+        }
+        // A server alone has none.
+        let current = current.ok_or(ErrorCode::Unimplemented)?;
+        let voters_min = if self.settings.single_voter_allowed { 1 } else { VOTERS_MIN };
+        let next = current.after(change, self.zxid, voters_min)?;
+        let place = self.tree.find(CONFIG_PATH).ok_or(ErrorCode::NoNode)?;
+        acl::check(self.tree.acl(place), perms::WRITE, identities)?;
+        Ok(self.write_configuration(place, &next))
+    }
+
+    /// No client asks for it, so no list is checked.
+    pub fn configure(mut self, servers: &str) -> Result<Reply, ErrorCode> {
+        let configuration = Configuration::of_lines(servers, self.zxid)?;
+        let place = self.tree.find(CONFIG_PATH).ok_or(ErrorCode::NoNode)?;
+        Ok(self.write_configuration(place, &configuration))
+    }
+
+    fn write_configuration(&mut self, place: Place, configuration: &Configuration) -> Reply {
+        let text = configuration.to_string();
+        self.tree.set_data_at(place, CONFIG_VERSION, text.as_bytes(), self.zxid, self.time_ms);
+        let acl = self.tree.acl(place).clone();
+        self.event(EventKind::NodeDataChanged, CONFIG_PATH, Table::Data, acl);
+        Reply::Reconfigured { text: text.into(), stat: self.tree.stat(place) }
     }
 
     /// No client asks for it, so no list is checked.
@@ -250,6 +290,10 @@ impl Transaction<'_> {
         path::validate(path)?;
         let node = self.tree.find(path).ok_or(ErrorCode::NoNode)?;
         acl::check(self.tree.acl(node), perms::WRITE, client.identities)?;
+        if path == CONFIG_PATH {
+            // ZooKeeper lets it be overwritten; but clients find their servers there, and that is what reconfig is for.
+            return Err(ErrorCode::BadArguments);
+        }
         let change = Usage::of_written(self.tree.node(node).data_len(), data);
         let quota = self.within_quota(path, change)?;
         check_version(self.tree.node(node).version, version)?;

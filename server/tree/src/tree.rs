@@ -264,6 +264,12 @@ impl Tree {
         self.replace_written(place, new)
     }
 
+    /// As [`set_data`](Self::set_data), at a version of the caller's.
+    pub fn set_data_at(&mut self, place: Place, version: i32, data: &[u8], zxid: Zxid, time_ms: i64) {
+        let new = self.node(place).written_at(version, Some(data), zxid.0, time_ms);
+        self.replace_written(place, new);
+    }
+
     /// As [`set_data`](Self::set_data), of what no client wrote: the version and all times stay.
     pub fn refill(&mut self, place: Place, data: &[u8]) -> Written {
         let new = self.node(place).refilled(data);

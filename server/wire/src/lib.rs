@@ -11,6 +11,7 @@
 #![warn(clippy::indexing_slicing)]
 
 mod acl;
+mod address;
 mod connect;
 mod create_mode;
 mod error_code;
@@ -24,9 +25,11 @@ mod opcode;
 pub mod path;
 mod request;
 mod response;
+mod server;
 mod stat;
 
 pub use acl::{Acl, Id, perms};
+pub use address::{Address, Host, Listen, parse_port};
 pub use connect::{ConnectRequest, ConnectResponse, PASSWORD_LEN};
 pub use create_mode::CreateMode;
 pub use error_code::ErrorCode;
@@ -39,4 +42,5 @@ pub use multi::MultiResult;
 pub use opcode::OpCode;
 pub use request::Request;
 pub use response::{ClientInfo, Response};
+pub use server::{BadServer, Role, Server, ServerId};
 pub use stat::Stat;

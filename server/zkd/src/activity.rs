@@ -91,6 +91,7 @@ pub fn operation_of(command: &Command) -> &'static str {
             WriteOp::SetAcl { .. } => "SETA",
             WriteOp::Check { .. } => "CHEC",
             WriteOp::Multi { .. } => "MULT",
+            WriteOp::Reconfig(_) => "RECO",
         },
         Command::CreateSession { .. } | Command::AttachSession { .. } => "SESS",
         Command::CloseSession { .. } => "CLOS",

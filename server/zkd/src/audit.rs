@@ -128,6 +128,7 @@ fn what(op: &WriteOp, reply: Option<&Reply>) -> Option<String> {
         WriteOp::Delete { path, .. } => ("delete", path),
         WriteOp::SetData { path, .. } => ("setData", path),
         WriteOp::SetAcl { path, .. } => ("setAcl", path),
+        WriteOp::Reconfig(_) => return Some("operation=reconfig".to_owned()),
         WriteOp::Check { .. } | WriteOp::Multi { .. } => return None,
     };
     // With its number, if it came to be.

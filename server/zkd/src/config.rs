@@ -6,7 +6,6 @@
 //!
 //! Reads the named files and `myid`, once. Binds, resolves and creates nothing.
 
-mod address;
 mod arguments;
 mod check;
 mod keys;
@@ -14,7 +13,6 @@ mod managed;
 mod properties;
 mod secret;
 mod security;
-mod server;
 mod settings;
 mod zoo_cfg;
 
@@ -25,15 +23,14 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-pub use address::{Address, Host, Listen};
 pub use arguments::{Arguments, CommandLine};
 pub use check::{Report, check};
 pub use managed::{Managed, PeerTls};
 pub use secret::Secret;
 pub(crate) use security::is_digest;
 pub use security::{ClientAuth, Password, Sasl, Security, Store, StoreKind, Switch, Tls, Versions};
-pub use server::{Role, Server, ServerId};
 pub use settings::Origin;
+pub use zke_wire::{Address, Host, Listen, Role, Server, ServerId};
 
 use crate::four_letter::Whitelist;
 use settings::Settings;
@@ -68,6 +65,10 @@ pub struct Config {
     pub max_message_len: usize,
     /// `enforceQuota`: whether hard quotas refuse writes while this server leads.
     pub enforce_quota: bool,
+    /// `reconfigEnabled`: whether clients may change the ensemble while this server leads.
+    pub reconfig_enabled: bool,
+    /// `standaloneEnabled`: whether reconfig refuses to leave a single voter.
+    pub standalone_enabled: bool,
     /// `audit.enable`.
     pub audit: bool,
     pub four_letter_words: Whitelist,
@@ -88,6 +89,17 @@ pub struct Config {
 pub struct SessionTimeoutBounds {
     pub min_ms: i32,
     pub max_ms: i32,
+}
+
+impl Config {
+    /// What this server stamps on entries while it leads. Under the operator nobody else changes the ensemble.
+    pub fn replicated(&self) -> zke_tree::Settings {
+        zke_tree::Settings {
+            enforce_quota: self.enforce_quota,
+            reconfig_enabled: self.reconfig_enabled && !matches!(self.ensemble, Ensemble::Managed(_)),
+            single_voter_allowed: !self.standalone_enabled,
+        }
+    }
 }
 
 /// With whom this server serves.

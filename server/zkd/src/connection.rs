@@ -85,6 +85,8 @@ struct Inner {
     session: Option<Attached>,
     identities: Identities,
     sasl: Exchange,
+    /// The answer to a change of the ensemble, until the ensemble has changed.
+    held: Option<Held>,
     fifo: Fifo<Proposed, Asked>,
     outbox: BytesMut,
     /// The writer was woken, or is about to be, and has not looked yet.
@@ -128,6 +130,13 @@ struct Asked {
     read: Read,
 }
 
+#[derive(Debug)]
+struct Held {
+    xid: i32,
+    zxid: Zxid,
+    response: Response,
+}
+
 /// Why a write was not proposed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blocked {
@@ -168,6 +177,7 @@ impl Connection {
                 session: None,
                 identities: Identities::of(guest.peer.ip()),
                 sasl: Exchange::default(),
+                held: None,
                 fifo: Fifo::default(),
                 outbox: BytesMut::new(),
                 woken: false,
@@ -377,6 +387,26 @@ impl Connection {
         Ok(())
     }
 
+    /// Waits until the change of the ensemble that was just proposed is applied; the session's timeout if its answer is
+    /// held back until [`release`](Self::release), `None` if there is nothing to wait for.
+    pub async fn changed_ensemble(&self) -> Option<Duration> {
+        self.until(|inner| match (&inner.held, inner.session) {
+            (Some(_), Some(session)) => {
+                Some(u64::try_from(session.timeout_ms).ok().map(Duration::from_millis))
+            }
+            _ => (inner.fifo.is_empty() || inner.ending > Ending::Open).then_some(None),
+        })
+        .await
+    }
+
+    /// Lets the answer go that was held back.
+    pub fn release(&self) {
+        let mut inner = self.inner.lock();
+        if let Some(Held { xid, zxid, response }) = inner.held.take() {
+            self.push(&mut inner, 1, |_, out| response.encode(xid, zxid, out));
+        }
+    }
+
     /// Answers a request from `state`, now or after the session's earlier writes.
     pub fn read(&self, xid: i32, received: Instant, read: Read, state: &State, watches: &Watches) {
         let mut inner = self.inner.lock();
@@ -577,7 +607,12 @@ impl Connection {
             inner.end(Ending::Cut, &self.cut, &self.stats);
             return true;
         }
-        self.push(&mut inner, 1, |_, out| replies::of_write(applied).encode(write.xid, applied.zxid, out));
+        let response = replies::of_write(applied);
+        if matches!(applied.result, Ok(Reply::Reconfigured { .. })) {
+            inner.held = Some(Held { xid: write.xid, zxid: applied.zxid, response });
+        } else {
+            self.push(&mut inner, 1, |_, out| response.encode(write.xid, applied.zxid, out));
+        }
         let took = write.received.elapsed();
         self.stats.writes.record(took);
         let operation = activity::operation_of(applied.command);

@@ -33,6 +33,7 @@ pub fn of_write(applied: &Applied<'_>) -> Response {
             });
             Response::Multi { results: results.collect() }
         }
+        Ok(Reply::Reconfigured { text, stat }) => Response::Data { data: Some(text.clone()), stat: *stat },
         // Sessions and control epochs are no client's writes.
         Ok(Reply::Done | Reply::Session { .. } | Reply::ControlEpoch(_)) => Response::Empty,
     }

@@ -6,7 +6,7 @@
 //! a client at all ends it behind that answer.
 
 use bytes::{Buf, Bytes};
-use zke_tree::{WatchKind, WriteOp};
+use zke_tree::{Reconfig, WatchKind, WriteOp};
 use zke_wire::{ErrorCode, OpCode, Request, Zxid};
 
 /// A request on the way it takes.
@@ -211,7 +211,9 @@ fn sort(request: Request) -> Action {
             Some(ops) => Read::MultiRead { ops },
             None => Read::Refused(ErrorCode::MarshallingError),
         },
-        Request::Reconfig { .. } => Read::Refused(ErrorCode::Unimplemented),
+        Request::Reconfig { joining, leaving, new_members, config_id } => {
+            return Action::Write(WriteOp::Reconfig(Reconfig { joining, leaving, new_members, config_id }));
+        }
     })
 }
 
@@ -221,6 +223,7 @@ fn part_of_multi(request: Request) -> Option<WriteOp> {
         // On its own it is refused.
         Request::Check { path, version } => Some(WriteOp::Check { path, version }),
         other => match sort(other) {
+            Action::Write(WriteOp::Reconfig(_)) => None,
             Action::Write(op) => Some(op),
             _ => None,
         },

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{sleep, timeout};
+use zke_tree::WriteOp;
 use zke_wire::{ConnectRequest, ErrorCode, FirstBytes};
 
 use crate::clients::Clients;
@@ -248,7 +249,12 @@ async fn request(
             return Some(Stop::NoMore);
         }
         let last = op.is_none();
+        let changes_ensemble = matches!(op, Some(WriteOp::Reconfig(_)));
         match connection.propose(xid, received, op, &clients.hub.pending, &clients.ensemble) {
+            Ok(()) if changes_ensemble => {
+                wait_for_ensemble(clients, connection).await;
+                return None;
+            }
             Ok(()) => return last.then_some(Stop::NoMore),
             Err(Blocked::Over) => return Some(Stop::NoMore),
             Err(Blocked::Busy) => {
@@ -257,6 +263,23 @@ async fn request(
                 clients.ensemble.room().await;
             }
         }
+    }
+}
+
+/// Whoever has changed the ensemble hears of it once the members follow: then a server that left may be stopped. Not for
+/// ever, since a server that joins may not be there yet, and nothing else is read from this client meanwhile.
+async fn wait_for_ensemble(clients: &Clients, connection: &Connection) {
+    /// As long as any change of the membership may take.
+    const PATIENCE_MAX: Duration = Duration::from_secs(10);
+    if let Some(session_timeout) = connection.changed_ensemble().await {
+        // Clients hang up when they have heard nothing for two thirds of it.
+        let patience = PATIENCE_MAX.min(session_timeout / 2);
+        tokio::select! {
+            () = clients.ensemble.settled(patience) => {}
+            () = connection.reading_stopped() => {}
+        }
+        connection.release();
+        connection.wake_writer();
     }
 }
 

@@ -14,9 +14,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use zke_consensus::clock::SystemClock;
 use zke_consensus::grpc::{self, Credentials, GrpcTransport, PemFiles, Security, SharedTransport};
-use zke_consensus::{Drivers, Ensemble, Options, PeerNode, Setup, StartError};
+use zke_consensus::{Configured, Drivers, Ensemble, Options, PeerNode, Setup, StartError};
 use zke_storage::{RealDisk, StorageError};
-use zke_tree::{EnsembleId, Settings};
+use zke_tree::EnsembleId;
 
 use crate::access::Access;
 use crate::admin::{self, Disk};
@@ -93,7 +93,7 @@ async fn serve(config: Config, raft: &Runtime) -> anyhow::Result<Ended> {
     let hub = Arc::new(Hub::new(Arc::clone(&stats)));
     // Before anything is touched: what is wrong in these files is for whoever wrote them to mend.
     let access = Access::load(&config.security).context("cannot tell clients apart")?;
-    let members = Membership::of(&config)?;
+    let members = Membership::of(&config);
     // A socket belongs to the runtime that binds it: heartbeats must not wait for that of the clients, nor end with it.
     let own = members.clone();
     let peers =
@@ -237,7 +237,8 @@ fn setup(
             session_timeout_ms_min,
             container_check_interval_ms,
             serve_at_once: !managed,
-            settings: Settings { enforce_quota: config.enforce_quota },
+            settings: config.replicated(),
+            configured: members.configured(config),
             ..Options::default()
         },
         drivers: Drivers::Threads,
@@ -254,8 +255,9 @@ async fn first_start(ensemble: Ensemble, members: Membership) {
         Membership::Alone => (String::new(), Vec::new(), true),
         Membership::Servers { my_id, servers } => {
             let own = own_server(*my_id, servers).peer.to_string();
-            let others = servers.iter().filter(|server| server.id != *my_id).map(peer_address).collect();
-            (own, others, servers.iter().map(|server| server.id).min() == Some(*my_id))
+            let voters = || servers.iter().filter(|server| server.role == Role::Participant);
+            let others = voters().filter(|server| server.id != *my_id).map(PeerNode::of).collect();
+            (own, others, voters().map(|server| server.id).min() == Some(*my_id))
         }
     };
     let fresh = EnsembleId(rand::random::<u128>().max(1).to_be_bytes());
@@ -268,14 +270,6 @@ fn own_server(my_id: ServerId, servers: &[Server]) -> &Server {
     servers.iter().find(|server| server.id == my_id).expect("a configuration names its own server")
 }
 
-fn pod_of(id: ServerId) -> String {
-    format!("server.{id}")
-}
-
-fn peer_address(server: &Server) -> PeerNode {
-    PeerNode { pod: pod_of(server.id), address: server.peer.to_string() }
-}
-
 /// With whom this process forms an ensemble, and how they know each other.
 #[derive(Clone)]
 pub(crate) enum Membership {
@@ -285,17 +279,27 @@ pub(crate) enum Membership {
 }
 
 impl Membership {
-    fn of(config: &Config) -> anyhow::Result<Membership> {
-        Ok(match &config.ensemble {
+    fn of(config: &Config) -> Membership {
+        match &config.ensemble {
             Members::Standalone => Membership::Alone,
             Members::Managed(managed) => Membership::Managed(Arc::new(managed.clone())),
             Members::ZooCfg { my_id, servers } => {
-                if let Some(observer) = servers.iter().find(|server| server.role == Role::Observer) {
-                    bail!("server.{} is an observer, which is not served yet: remove its line", observer.id);
-                }
                 Membership::Servers { my_id: *my_id, servers: servers.clone() }
             }
-        })
+        }
+    }
+
+    /// What clients are shown of it.
+    fn configured(&self, config: &Config) -> Configured {
+        match self {
+            Membership::Alone => Configured::Nowhere,
+            Membership::Servers { servers, .. } => Configured::ByClients { first: servers.clone() },
+            Membership::Managed(_) => {
+                let listen = config.clients.as_ref().or(config.security.secure_clients.as_ref());
+                listen
+                    .map_or(Configured::Nowhere, |listen| Configured::ByOperator { client_port: listen.port })
+            }
+        }
     }
 
     pub(crate) fn managed(&self) -> Option<&Managed> {
@@ -308,7 +312,7 @@ impl Membership {
     fn own_pod(&self) -> String {
         match self {
             Membership::Alone => ALONE_POD.to_owned(),
-            Membership::Servers { my_id, .. } => pod_of(*my_id),
+            Membership::Servers { my_id, servers } => PeerNode::of(own_server(*my_id, servers)).pod,
             Membership::Managed(managed) => managed.pod.clone(),
         }
     }

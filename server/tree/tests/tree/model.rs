@@ -146,6 +146,7 @@ impl Model {
                 self.check(session, attach_epoch)?;
                 self.create(path, data.clone(), (goes, mode.is_sequential()), session, zxid, time_ms)
             }
+            WriteOp::Reconfig(_) => panic!("nobody asks"),
             WriteOp::CreateContainer { path, data, flags, .. } => {
                 let sequential = CreateMode::from_flags(*flags)?.is_sequential();
                 self.check(session, attach_epoch)?;
@@ -300,7 +301,7 @@ fn show(reply: Reply) -> String {
         Reply::Multi(replies) => replies.into_iter().map(show).collect::<Vec<_>>().join("; "),
         Reply::RolledBack { failed, code } => format!("{failed} failed: {code}"),
         Reply::Session { .. } => "session".into(),
-        Reply::ControlEpoch(_) => panic!("nobody asked"),
+        Reply::ControlEpoch(_) | Reply::Reconfigured { .. } => panic!("nobody asked"),
     }
 }
 

@@ -3,8 +3,8 @@
 use bytes::{Bytes, BytesMut};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use zke_tree::{Command, MemberId, Origin, Proposal, Settings, WriteOp};
-use zke_wire::{Acl, ErrorCode, Id, SessionId, perms};
+use zke_tree::{Command, MemberId, Origin, Proposal, Reconfig, Settings, WriteOp};
+use zke_wire::{Acl, ErrorCode, Id, SessionId, Zxid, perms};
 
 /// Mostly paths of nodes that may exist; sometimes what is no path.
 pub fn path() -> impl Strategy<Value = String> {
@@ -53,6 +53,19 @@ pub fn one_op(acl: impl Strategy<Value = Vec<Acl>> + Clone) -> impl Strategy<Val
     ]
 }
 
+fn reconfig() -> impl Strategy<Value = WriteOp> {
+    let lines = || prop::option::of(servers());
+    let leaving = prop::option::of("[1-4](,[1-4]){0,2}");
+    (lines(), leaving, lines(), -1..9i64).prop_map(|(joining, leaving, new_members, config_id)| {
+        WriteOp::Reconfig(Reconfig { joining, leaving, new_members, config_id })
+    })
+}
+
+/// Lines of servers, mostly.
+fn servers() -> impl Strategy<Value = String> {
+    prop_oneof![9 => "server[.][1-4]=h[1-4]:1:2;3(,server[.][1-4]=h[1-4]:1:2;3){0,3}", 1 => "[a-z=.:;]{0,9}"]
+}
+
 /// Everything of sessions, for three of them.
 pub fn session_command() -> impl Strategy<Value = Command> {
     let timeout_ms = 1000..3000;
@@ -97,6 +110,8 @@ pub fn command() -> impl Strategy<Value = Command> {
         30 => client_command(write_op(acl())),
         10 => session_command(),
         3 => delete_container(),
+        1 => client_command(reconfig()),
+        1 => (0..9i64, servers()).prop_map(|(expect, servers)| Command::Configure { expect: Zxid(expect), servers }),
         1 => code.prop_map(|code| Command::Refused { code }),
         1 => (0..3u64, any::<bool>()).prop_map(|(control_epoch, serving)| Command::SetServing { control_epoch, serving }),
         1 => Just(Command::TakeControl {}),
@@ -106,13 +121,20 @@ pub fn command() -> impl Strategy<Value = Command> {
     ]
 }
 
+fn settings() -> impl Strategy<Value = Settings> {
+    any::<(bool, bool, bool)>().prop_map(|(enforce_quota, reconfig_enabled, single_voter_allowed)| Settings {
+        enforce_quota,
+        reconfig_enabled,
+        single_voter_allowed,
+    })
+}
+
 /// One that some origin could make; sequences overlap, as when an origin proposes again.
 pub fn proposal() -> impl Strategy<Value = Proposal> {
     let origin = (0..3u64, 0..3u64);
-    (0..1000i64, any::<bool>(), origin, 1..30u64, vec(command(), 0..8)).prop_map(
-        |(time_ms, enforce_quota, (member, incarnation), first_sequence, commands)| {
+    (0..1000i64, settings(), origin, 1..30u64, vec(command(), 0..8)).prop_map(
+        |(time_ms, settings, (member, incarnation), first_sequence, commands)| {
             let origin = Origin { member: MemberId(member), incarnation };
-            let settings = Settings { enforce_quota };
             Proposal { time_ms, settings, origin, first_sequence, commands }
         },
     )
@@ -125,8 +147,7 @@ proptest! {
     }
 
     #[test]
-    fn the_leader_s_time_and_settings_are_stamped_in_place(mut proposal in proposal(), time_ms: i64, enforce_quota: bool) {
-        let settings = Settings { enforce_quota };
+    fn the_leader_s_time_and_settings_are_stamped_in_place(mut proposal in proposal(), time_ms: i64, settings in settings()) {
         let mut encoded = BytesMut::from(&proposal.encode()[..]);
         prop_assert_eq!(Proposal::stamp(&mut encoded, time_ms, settings), Ok(()));
         (proposal.time_ms, proposal.settings) = (time_ms, settings);

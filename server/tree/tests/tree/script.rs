@@ -15,7 +15,8 @@
 //! | `NAME watch data·exist·child·persistent·recursive PATH` · `NAME armed·unwatch KIND PATH` (a number of the wire) · `NAME setwatches ZXID [data=PATH] [exist=PATH] [child=PATH]` | watches |
 //! | `outlived` · `reap PATH` | containers and TTL nodes that are due to go · the leader's command to remove one |
 //! | `control`, `serve EPOCH on·off`, `retire EPOCH MEMBER`, `raise EPOCH`, `refuse CODE` | the operator's and the leader's commands |
-//! | `quotas on·off` | whether the leader has hard quotas enforced |
+//! | `configure ZXID LINES` · `NAME reconfig [joining=LINES] [leaving=IDS] [members=LINES] [from=ZXID]` | the servers that clients are shown |
+//! | `quotas on·off` · `reconfigs on·off` | whether the leader has hard quotas enforced · lets clients change the ensemble |
 //! | `counts` | of nodes, watches, sessions |
 //!
 //! `-` as DATA is no data, `""` is empty. A write prints its zxid and result, then who hears of what.
@@ -25,7 +26,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use bytes::Bytes;
-use zke_tree::{Command, MemberId, Missed, Reply, WatchKind, WatchTable, WriteOp, may_read};
+use zke_tree::{Command, MemberId, Missed, Reconfig, Reply, WatchKind, WatchTable, WriteOp, may_read};
 use zke_wire::{Acl, ErrorCode, Id, SessionId, Stat, Zxid, perms};
 
 use crate::ensemble::{Ensemble, Outcome};
@@ -91,6 +92,11 @@ impl Player {
             ["term"] => self.ensemble.elect(),
             ["time", ms] => self.ensemble.time_ms = ms.parse().ok()?,
             ["quotas", enforced] => self.ensemble.settings.enforce_quota = enforced == "on",
+            ["reconfigs", enabled] => self.ensemble.settings.reconfig_enabled = enabled == "on",
+            ["configure", expect, servers] => {
+                let (expect, servers) = (parse_zxid(expect)?, servers.to_owned());
+                self.apply(Command::Configure { expect, servers }, out);
+            }
             ["counts"] => self.counts(out),
             ["auth", name, id] => self.client(name)?.identities.push(parse_id(id)?),
             ["epoch", name, epoch] => self.client(name)?.attach_epoch = epoch.parse().ok()?,
@@ -184,7 +190,7 @@ impl Player {
                 _ = writeln!(out, "removed: {}", self.watches.disarm(path, kind, watcher));
             }
             ["setwatches", zxid, ref paths @ ..] => {
-                let last_zxid_seen = Zxid(i64::from_str_radix(zxid.strip_prefix("0x")?, 16).ok()?);
+                let last_zxid_seen = parse_zxid(zxid)?;
                 let of = |kind: &str| {
                     paths.iter().filter_map(|path| Some(path.strip_prefix(kind)?.to_owned())).collect()
                 };
@@ -275,6 +281,10 @@ fn show_reply(reply: Reply) -> String {
             format!("session, timeout {timeout_ms} ms, attach epoch {attach_epoch}")
         }
         Reply::ControlEpoch(epoch) => format!("control epoch {epoch}"),
+        Reply::Reconfigured { text, stat } => {
+            let text = String::from_utf8_lossy(&text).replace('\n', "\n    ");
+            format!("{}\n    {text}", show_stat(&stat))
+        }
     }
 }
 
@@ -312,6 +322,15 @@ fn parse_write(words: &[&str]) -> Option<WriteOp> {
             WriteOp::SetData { path: path.into(), data: parse_data(data), version: version(rest)? }
         }
         ["check", path, ref rest @ ..] => WriteOp::Check { path: path.into(), version: version(rest)? },
+        ["reconfig", ref options @ ..] => {
+            let given = |key| options.iter().find_map(|option| option.strip_prefix(key).map(str::to_owned));
+            WriteOp::Reconfig(Reconfig {
+                joining: given("joining="),
+                leaving: given("leaving="),
+                new_members: given("members="),
+                config_id: given("from=").map_or(Some(-1), |zxid| Some(parse_zxid(&zxid)?.0))?,
+            })
+        }
         ["multi"] => WriteOp::Multi { ops: vec![] },
         ["multi", ref ops @ ..] => {
             WriteOp::Multi { ops: ops.split(|word| *word == ";").map(parse_write).collect::<Option<_>>()? }
@@ -390,6 +409,10 @@ fn print<T>(out: &mut String, result: Result<T, ErrorCode>, show: impl FnOnce(T)
 fn parse_id(text: &str) -> Option<Id> {
     let (scheme, id) = text.split_once(':')?;
     Some(Id::new(scheme, id))
+}
+
+fn parse_zxid(text: &str) -> Option<Zxid> {
+    i64::from_str_radix(text.strip_prefix("0x")?, 16).ok().map(Zxid)
 }
 
 fn letter(name: &str) -> Option<char> {

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use zke_wire::Address;
+
 use super::ConfigError;
-use super::address::Address;
 use super::settings::Settings;
 
 /// A member whose ensemble is told to it by our operator. Peers and admin speak mutual TLS only.

@@ -6,7 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::address::Listen;
+use zke_wire::Listen;
+
 use super::settings::{Setting, Settings};
 use super::{ConfigError, Secret};
 

@@ -4,8 +4,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use zke_wire::{Host, parse_port};
+
 use super::ConfigError;
-use super::address::{Host, parse_port};
 use super::keys::{self, Effect};
 use super::properties;
 

@@ -140,6 +140,7 @@ fn keys_that_are_called_honoured_are_taken() {
         "admin.commandURL" => "/x",
         "admin.enableServer"
         | "enforceQuota"
+        | "reconfigEnabled"
         | "readonlymode.enabled"
         | "audit.enable"
         | "client.portUnification"

@@ -3,12 +3,10 @@
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use zke_wire::FrameDecoder;
+use zke_wire::{FrameDecoder, Host, Listen, Role, Server, ServerId};
 
-use super::address::{Host, Listen};
 use super::managed::Managed;
 use super::security::Security;
-use super::server::{Role, Server, ServerId};
 use super::settings::{Setting, Settings};
 use super::{Config, ConfigError, Ensemble, SessionTimeoutBounds};
 use crate::four_letter::Whitelist;
@@ -65,6 +63,9 @@ impl Directories {
     }
 }
 
+/// As in ZooKeeper, where session ids hold it in one byte.
+const SERVER_ID_MAX: ServerId = ServerId(255);
+
 /// The ensemble that `server.N` lines describe, and where the own line says that clients are served.
 fn described_ensemble(
     settings: &mut Settings,
@@ -73,7 +74,10 @@ fn described_ensemble(
 ) -> Result<(Ensemble, Option<Listen>), ConfigError> {
     let mut servers: Vec<Server> = Vec::with_capacity(lines.len());
     for line in lines {
-        let server = Server::parse(line)?;
+        let server = Server::parse(&line.key, &line.value).map_err(|error| line.refused(error))?;
+        if server.id > SERVER_ID_MAX {
+            return Err(line.refused(format!("the N of server.N is a number from 0 to {SERVER_ID_MAX}")));
+        }
         if let Some(other) = servers.iter().find(|other| other.id == server.id || other.peer == server.peer) {
             return Err(line.refused(format!("server.{} has that id or address: each has its own", other.id)));
         }
@@ -188,6 +192,8 @@ fn finish(
             .take_as("jute.maxbuffer", read_max_buffer)?
             .unwrap_or(FrameDecoder::DEFAULT_MAX_LEN),
         audit: settings.take_as("audit.enable", Setting::bool)?.unwrap_or(false),
+        reconfig_enabled: settings.take_as("reconfigEnabled", Setting::bool)?.unwrap_or(false),
+        standalone_enabled: settings.take_as("standaloneEnabled", Setting::bool)?.unwrap_or(true),
         enforce_quota: settings.take_as("enforceQuota", Setting::bool)?.unwrap_or(false),
         four_letter_words: if read_only_mode { whitelist.with_isro() } else { whitelist },
         security,

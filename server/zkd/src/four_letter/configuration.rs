@@ -30,15 +30,24 @@ fn write_config(text: &mut String, config: &Config, view: &ServerView) -> fmt::R
     writeln!(text, "initLimit={}", config.init_limit_ticks)?;
     writeln!(text, "syncLimit={}", config.sync_limit_ticks)?;
     writeln!(text, "electionAlg=3")?;
-    if let Some(own) = servers.iter().find(|server| server.id == *my_id) {
+    // The file's own, until the ensemble has written its first.
+    let current = match &view.configuration {
+        Some(configuration) => configuration.servers().cloned().collect(),
+        None => servers.clone(),
+    };
+    if let Some(own) = current.iter().find(|server| server.id == *my_id) {
         writeln!(text, "electionPort={}", own.election_port)?;
         writeln!(text, "quorumPort={}", own.peer.port)?;
         writeln!(text, "peerType={}", if own.role == Role::Observer { 1 } else { 0 })?;
     }
     writeln!(text, "membership: ")?;
-    servers.iter().try_for_each(|server| writeln!(text, "{server}"))?;
-    // The file's own. ZooKeeper writes no end of line behind it.
-    write!(text, "version=0")
+    current.iter().try_for_each(|server| writeln!(text, "{server}"))?;
+    // ZooKeeper writes no end of line behind it.
+    write!(
+        text,
+        "version={:x}",
+        view.configuration.as_ref().map_or(0, |configuration| configuration.version().0)
+    )
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::{env, fs};
 
 use serde_json::{Map, Value, json};
 use zke_consensus::{MemberStatus, PeerNode, Role as RaftRole, Serving};
-use zke_tree::MemberId;
+use zke_tree::{Configuration, MemberId};
 
 use crate::config::{Config, Ensemble, Listen, Role, Server};
 use crate::digest_log::DigestLog;
@@ -288,7 +288,7 @@ pub fn server_stats(view: &ServerView, stats: &Stats) -> Answer {
 }
 
 /// The servers of the file, or the members that the operator made.
-pub fn voting_view(config: &Config, status: &MemberStatus) -> Answer {
+pub fn voting_view(config: &Config, status: &MemberStatus, configuration: Option<&Configuration>) -> Answer {
     let entry = |peer: String, election: Option<String>, client: String, votes: bool| {
         json!({
             "server_addresses": [peer],
@@ -299,7 +299,8 @@ pub fn voting_view(config: &Config, status: &MemberStatus) -> Answer {
     };
     let view: Answer = match &config.ensemble {
         Ensemble::Standalone => Map::new(),
-        Ensemble::ZooCfg { my_id, servers } => servers
+        Ensemble::ZooCfg { my_id, servers } => configuration
+            .map_or_else(|| servers.clone(), |current| current.servers().cloned().collect())
             .iter()
             .map(|server| {
                 let clients =

@@ -150,7 +150,10 @@ async fn answer(
             answer
         }
         "system_properties" => answers::system_properties(),
-        "voting_view" => answers::voting_view(&clients.config, &clients.ensemble.status()),
+        "voting_view" => {
+            let configuration = clients.ensemble.state().read().configuration();
+            answers::voting_view(&clients.config, &clients.ensemble.status(), configuration.as_ref())
+        }
         "watch_summary" => answers::watch_summary(lists::watch_summary(clients)),
         "watches" => {
             turns.take(|| answers::watches(&lists::watches_by_session(clients))).await.ok_or_else(too_many)?

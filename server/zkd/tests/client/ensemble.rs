@@ -8,7 +8,7 @@ use zke_consensus::clock::SystemClock;
 use zke_consensus::grpc::{GrpcTransport, Security, SharedTransport};
 use zke_consensus::{Drivers, Ensemble, Options, Setup};
 use zke_storage::RealDisk;
-use zke_tree::{EnsembleId, Settings};
+use zke_tree::EnsembleId;
 
 /// Small, since every test has a log of its own.
 const SEGMENT_BYTES: u64 = 1 << 20;
@@ -28,7 +28,7 @@ pub async fn standalone(config: &Config, hub: Arc<Hub>) -> Ensemble {
             session_timeout_ms_min,
             container_check_interval_ms: u64::try_from(config.container_check_interval_ms).unwrap(),
             serve_at_once: true,
-            settings: Settings { enforce_quota: config.enforce_quota },
+            settings: config.replicated(),
             ..Options::default()
         },
         drivers: Drivers::Threads,

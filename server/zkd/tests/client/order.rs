@@ -55,7 +55,7 @@ fn errors_pings_and_refusals_keep_their_place() {
         (1, None),
         (-2, None),
         (2, Some(ErrorCode::NodeExists)),
-        (3, Some(ErrorCode::Unimplemented)),
+        (3, Some(ErrorCode::ReconfigDisabled)),
         (4, Some(ErrorCode::NoNode)),
         (5, None),
         (6, Some(ErrorCode::NoNode)),

@@ -20,8 +20,8 @@ enum Needs {
     Nothing,
     /// What its parts ask for, each for itself.
     Parts,
-    /// Refused from everyone.
-    Refused,
+    /// Refused from everyone with this.
+    Refused(ErrorCode),
 }
 
 fn needs(op: OpCode) -> Needs {
@@ -49,7 +49,9 @@ fn needs(op: OpCode) -> Needs {
         OpCode::Ping | OpCode::Auth | OpCode::Sasl | OpCode::WhoAmI | OpCode::CloseSession => Needs::Nothing,
         OpCode::Multi | OpCode::MultiRead => Needs::Parts,
         // On its own; within a multi it asks for READ.
-        OpCode::Check | OpCode::Reconfig => Needs::Refused,
+        OpCode::Check => Needs::Refused(ErrorCode::Unimplemented),
+        // Of a server alone, and where it is not enabled; else it asks for WRITE on /zookeeper/config.
+        OpCode::Reconfig => Needs::Refused(ErrorCode::ReconfigDisabled),
     }
 }
 
@@ -164,7 +166,7 @@ fn allowed(needs: Needs, dir_perms: i32, node_perms: i32) -> bool {
         Needs::Node(any) => node_perms & any != 0,
         Needs::Parent(any) => dir_perms & any != 0,
         Needs::Nothing | Needs::Parts => true,
-        Needs::Refused => false,
+        Needs::Refused(_) => false,
     }
 }
 
@@ -183,7 +185,7 @@ fn every_opcode_is_checked_against_every_permission() {
             stranger.send(if op == OpCode::Ping { -2 } else { 1 }, &request(op, &dir));
             let error = stranger.reply(op).0.err;
             let expected = match (needs, allowed(needs, dir_perms, node_perms)) {
-                (Needs::Refused, _) => Some(ErrorCode::Unimplemented),
+                (Needs::Refused(code), _) => Some(code),
                 (_, false) => Some(ErrorCode::NoAuth),
                 (_, true) if matches!(op, OpCode::CheckWatches | OpCode::RemoveWatches) => {
                     error.filter(|error| *error == ErrorCode::NoWatcher)

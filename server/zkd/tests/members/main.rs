@@ -7,6 +7,7 @@ mod members;
 #[allow(dead_code, reason = "shared with the tests of one server")]
 mod raw;
 mod read_only;
+mod reconfig;
 mod secrets;
 mod streams;
 

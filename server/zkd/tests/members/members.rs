@@ -24,8 +24,8 @@ static ONE_ENSEMBLE_AT_A_TIME: Mutex<()> = Mutex::new(());
 pub struct Members {
     _turn: MutexGuard<'static, ()>,
     disks: Disks,
-    processes: [Option<Child>; 3],
-    clients: [SocketAddr; 3],
+    processes: Vec<Option<Child>>,
+    clients: Vec<SocketAddr>,
     dir: TempDir,
 }
 
@@ -68,19 +68,34 @@ impl Members {
             } else {
                 fs::write(data.join("myid"), (n + 1).to_string()).unwrap();
             }
-            let config = format!(
-                "dataDir={}\nclientPort={}\nclientPortAddress=127.0.0.1\ntickTime=2000\n\
-                 4lw.commands.whitelist=*\nadmin.enableServer=false\n{lines}{servers}",
-                data.display(),
-                ports[6 + n]
-            );
+            let config = configuration(&data, ports[6 + n], &format!("{lines}{servers}"));
             fs::write(dir.path().join(format!("{n}.cfg")), config).unwrap();
         }
-        let clients = [6, 7, 8].map(|at| SocketAddr::from(([127, 0, 0, 1], ports[at])));
-        let mut members = Members { _turn: turn, disks, processes: [None, None, None], clients, dir };
+        let clients = ports[6..9].iter().map(|port| SocketAddr::from(([127, 0, 0, 1], *port))).collect();
+        let processes = (0..3).map(|_| None).collect();
+        let mut members = Members { _turn: turn, disks, processes, clients, dir };
         (0..3).for_each(|member| members.start_again(member));
         (0..3).for_each(|member| members.wait_serving(member));
         members
+    }
+
+    /// Starts a fourth process, which nobody's file names but its own. Returns its line.
+    #[allow(dead_code, reason = "for the tests of reconfig")]
+    pub fn start_fourth(&mut self, lines: &str, role: &str) -> String {
+        let ports = free_ports();
+        let first = fs::read_to_string(self.path(0, "cfg")).unwrap();
+        let servers = first.lines().filter(|line| line.starts_with("server."));
+        let others: String = servers.map(|line| format!("{line}\n")).collect();
+        let own = format!("server.4=127.0.0.1:{}:{}:{role};127.0.0.1:{}", ports[0], ports[1], ports[2]);
+        let data = self.dir.path().join("3");
+        fs::create_dir(&data).unwrap();
+        fs::write(data.join("myid"), "4").unwrap();
+        let config = configuration(&data, ports[2], &format!("{lines}{others}{own}\n"));
+        fs::write(self.path(3, "cfg"), config).unwrap();
+        self.processes.push(None);
+        self.clients.push(SocketAddr::from(([127, 0, 0, 1], ports[2])));
+        self.start_again(3);
+        own
     }
 
     pub fn client(&self, member: usize) -> SocketAddr {
@@ -200,7 +215,7 @@ impl Members {
         }
     }
 
-    fn srvr(&self, member: usize) -> String {
+    pub fn srvr(&self, member: usize) -> String {
         match std::net::TcpStream::connect(self.clients[member]) {
             Ok(_) => {
                 let mut raw = Raw::dial(self.clients[member]);
@@ -226,7 +241,7 @@ impl Members {
 impl Drop for Members {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            (0..3).for_each(|member| eprintln!("member {member}:\n{}", self.log(member)));
+            (0..self.clients.len()).for_each(|member| eprintln!("member {member}:\n{}", self.log(member)));
         }
         for process in self.processes.iter_mut().flatten() {
             // Gone already is as good.
@@ -234,6 +249,14 @@ impl Drop for Members {
             let _ = process.wait();
         }
     }
+}
+
+fn configuration(data: &Path, client_port: u16, lines: &str) -> String {
+    format!(
+        "dataDir={}\nclientPort={client_port}\nclientPortAddress=127.0.0.1\ntickTime=2000\n\
+         4lw.commands.whitelist=*\nadmin.enableServer=false\n{lines}",
+        data.display()
+    )
 }
 
 /// A file system for one member, with its number in it, in a file. Two log segments and a snapshot fit well.

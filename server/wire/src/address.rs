@@ -75,8 +75,8 @@ impl fmt::Display for Listen {
     }
 }
 
-/// 0 is no port: ZooKeeper's clients and peers must know where to go.
-pub(super) fn parse_port(text: &str) -> Option<u16> {
+/// Reads a port, 1 to 65535: ZooKeeper's clients and peers must know where to go.
+pub fn parse_port(text: &str) -> Option<u16> {
     text.parse().ok().filter(|port| *port > 0)
 }
 
