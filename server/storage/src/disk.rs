@@ -7,6 +7,7 @@
 //! - After a failed sync nobody knows what is durable: the same process must not try again.
 
 mod flushes;
+mod read_only;
 mod real;
 mod sim;
 
@@ -14,6 +15,7 @@ use std::io;
 
 use crate::StorageError;
 pub use flushes::{FlushTimes, Flushes};
+pub use read_only::{ReadOnlyDisk, ReadOnlyFile};
 pub use real::RealDisk;
 pub use sim::{Fault, SimDisk, SimFile};
 

@@ -25,11 +25,12 @@ mod restoration;
 pub mod snapshot;
 
 pub use archive::{ArchiveError, ArchiveHeader, ArchiveReader, ArchiveWriter};
-pub use disk::{Disk, DiskFile, FlushTimes, Flushes, RealDisk, SimDisk};
+pub use disk::{Disk, DiskFile, FlushTimes, Flushes, ReadOnlyDisk, RealDisk, SimDisk};
 pub use error::StorageError;
 pub use identity::{DiskState, Identity};
 pub use log::{
-    Done, Entry, Log, LogDriver, LogId, LogInline, LogOptions, LogReader, LogThread, Payload, Recovered, Vote,
+    Done, Entry, Log, LogDriver, LogId, LogInline, LogInspection, LogOptions, LogReader, LogThread, Payload,
+    Recovered, Vote,
 };
 pub use snapshot::{
     SnapshotMeta, SnapshotReader, SnapshotReceiver, SnapshotSource, SnapshotStore, SnapshotWriter,

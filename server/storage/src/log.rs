@@ -17,6 +17,7 @@
 mod driver;
 mod entry;
 mod index;
+mod inspection;
 mod record;
 mod recovery;
 mod segment;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 
 pub use driver::{Done, LogDriver, LogInline};
 pub use entry::{Entry, LogId, Payload, Vote};
+pub use inspection::{LogInspection, SegmentFacts};
 pub use recovery::Torn;
 pub use thread::LogThread;
 

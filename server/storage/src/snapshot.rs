@@ -57,6 +57,11 @@ impl<D: Disk> SnapshotStore<D> {
         Ok(SnapshotStore { disk, keep: keep.max(1), unfinished: Arc::default() })
     }
 
+    /// The snapshots on a disk that is only read from; what an earlier process did not finish stays.
+    pub fn look(disk: D) -> SnapshotStore<D> {
+        SnapshotStore { disk, keep: usize::MAX, unfinished: Arc::default() }
+    }
+
     /// The last entries of the snapshots that are there, newest first.
     pub fn list(&self) -> Result<Vec<LogId>, StorageError> {
         let mut found: Vec<LogId> =

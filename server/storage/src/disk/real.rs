@@ -15,7 +15,7 @@ use super::{Disk, DiskFile};
 use crate::StorageError;
 
 /// Holds the lock; never listed, never part of the data.
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
 
 /// A directory, created with mode 0700, its files with 0600: they hold passwords of sessions and data of clients.
 #[derive(Debug, Clone)]
@@ -95,19 +95,7 @@ impl Disk for RealDisk {
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&self.directory.path)? {
-            let entry = entry?;
-            // Directories (a lost+found, say) and names that are not ours to read are no files of this disk.
-            if entry.file_type()?.is_file()
-                && let Ok(name) = entry.file_name().into_string()
-                && name != LOCK
-            {
-                names.push(name);
-            }
-        }
-        names.sort();
-        Ok(names)
+        list(&self.directory.path)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -159,6 +147,23 @@ impl DiskFile for RealFile {
         self.flushes.record(begun.elapsed());
         synced
     }
+}
+
+/// The files of a directory, sorted, but for the lock.
+pub(super) fn list(directory: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        // Directories (a lost+found, say) and names that are not ours to read are no files of this disk.
+        if entry.file_type()?.is_file()
+            && let Ok(name) = entry.file_name().into_string()
+            && name != LOCK
+        {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// Creates `path` and what is missing above it, each name made durable in the directory that holds it: else a power

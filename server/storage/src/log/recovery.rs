@@ -9,6 +9,8 @@
 //! What is kept of that last flush was perhaps never durable: the process died before its fsync, or the fsync failed
 //! and the kernel marked the pages clean. So it is written again and synced before anyone builds on it.
 
+use zke_tree::MemberId;
+
 use super::LogOptions;
 use super::index::{Index, Position, Slot};
 use super::record::{self, ALIGN, Frame, HEADER_BYTES, Record};
@@ -34,14 +36,50 @@ pub struct Torn {
     pub offset: u64,
 }
 
+/// A log as it was read, with nothing repaired.
+pub(super) struct ReadBack<F> {
+    pub index: Index,
+    /// Oldest first; never empty.
+    pub segments: Vec<Segment<F>>,
+    pub next_seq: u64,
+    pub tail: Tail,
+    /// Where records of a flush that never finished stand behind the tail.
+    pub leftovers: Vec<u64>,
+}
+
 /// Reads the log of `options.member` on `disk`; `None` when there is none.
 pub(super) fn recover<D: Disk>(
     disk: &D,
     options: &LogOptions,
 ) -> Result<Option<Found<D::File>>, StorageError> {
+    let Some(ReadBack { index, segments, next_seq, tail, leftovers }) = read_back(disk, options.member)?
+    else {
+        return Ok(None);
+    };
+    let torn = torn(&segments, &tail, &leftovers);
+    make_durable(last(&segments), &tail, &leftovers)?;
+    // The process may have died between a rename and its sync.
+    disk.sync_dir().map_err(|e| StorageError::io("sync", "the data directory", e))?;
+    Ok(Some(Found { index, next_seq, end: tail.offset, torn, segments }))
+}
+
+/// What a start cuts off.
+pub(super) fn torn<F>(segments: &[Segment<F>], tail: &Tail, leftovers: &[u64]) -> Option<Torn> {
+    (!leftovers.is_empty() || tail.started)
+        .then(|| Torn { file: segment::name(last(segments).first_seq), offset: tail.offset })
+}
+
+fn last<F>(segments: &[Segment<F>]) -> &Segment<F> {
+    segments.last().expect("a log that was read has a segment")
+}
+
+/// Reads without changing anything.
+pub(super) fn read_back<D: Disk>(
+    disk: &D,
+    member: MemberId,
+) -> Result<Option<ReadBack<D::File>>, StorageError> {
     let names = disk.list().map_err(|e| StorageError::io("list", "the data directory", e))?;
     let firsts: Vec<u64> = names.iter().filter_map(|name| segment::parse_name(name)).collect();
-    let member = options.member;
     let mut segments = Vec::with_capacity(firsts.len());
     for (number, first_seq) in firsts.into_iter().enumerate() {
         segments.push(Segment::open(disk, member, first_seq, number as u32)?);
@@ -55,7 +93,7 @@ pub(super) fn recover<D: Disk>(
         end = replay.segment(&mut segments[at], next)?;
     }
     let Replay { index, next_seq, salt } = replay;
-    let (Some(index), Some(last)) = (index, segments.last()) else {
+    let Some(index) = index else {
         // Never `None`, which would begin a new log over these files.
         return Err(StorageError::corrupt(&segment::name(next_seq), 0, "no record could be read"));
     };
@@ -65,13 +103,8 @@ pub(super) fn recover<D: Disk>(
         return Err(StorageError::corrupt(&segment::name(segments[0].first_seq), 0, what));
     }
 
-    let leftovers = leftovers(last, end.offset, next_seq, salt)?;
-    let torn = (!leftovers.is_empty() || end.started)
-        .then(|| Torn { file: segment::name(last.first_seq), offset: end.offset });
-    make_durable(last, &end, &leftovers)?;
-    // The process may have died between a rename and its sync.
-    disk.sync_dir().map_err(|e| StorageError::io("sync", "the data directory", e))?;
-    Ok(Some(Found { index, next_seq, end: end.offset, torn, segments }))
+    let leftovers = leftovers(last(&segments), end.offset, next_seq, salt)?;
+    Ok(Some(ReadBack { index, segments, next_seq, tail: end, leftovers }))
 }
 
 struct Replay {
@@ -82,7 +115,7 @@ struct Replay {
 
 /// The end of what is valid in the last segment.
 #[derive(Default)]
-struct Tail {
+pub(super) struct Tail {
     offset: u64,
     /// Where the last flush begins: what stands before is proved durable.
     flush_offset: u64,

@@ -1,7 +1,8 @@
 //! Backup and restore with the real program: what stands in an archive that was taken under load, what comes back of
-//! it, and what is refused.
+//! it, and what is refused. And what is seen on a disk that a server has left.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod inspect;
 mod managed;
 #[path = "../members/members.rs"]
 #[allow(dead_code, reason = "shared with the tests of three members")]

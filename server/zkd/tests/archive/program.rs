@@ -176,7 +176,7 @@ impl Server {
         fs::read_to_string(self.data_dir.with_extension("log")).unwrap()
     }
 
-    fn kill(&mut self) {
+    pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             // Gone already is as good.
             let _ = process.kill();
