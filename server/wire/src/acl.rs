@@ -35,8 +35,14 @@ impl Id {
 impl Record for Id {
     const MIN_LEN: usize = 8;
 
+    /// A null id is read as an empty one where nobody looks at it: kazoo sends every empty string as null, and
+    /// `auth` stands for whoever asks.
     fn read(from: &mut Reader) -> Result<Self, DecodeError> {
-        Ok(Self { scheme: from.string("acl scheme")?, id: from.string("acl id")? })
+        const ID: &str = "acl id";
+        let scheme = from.string("acl scheme")?;
+        let id =
+            if scheme == "auth" { from.nullable_string(ID)?.unwrap_or_default() } else { from.string(ID)? };
+        Ok(Self { scheme, id })
     }
 
     fn write(&self, to: &mut Writer<'_>) {
@@ -70,5 +76,25 @@ impl Record for Acl {
     fn write(&self, to: &mut Writer<'_>) {
         to.int(self.perms);
         self.id.write(to);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::{BufMut as _, Bytes, BytesMut};
+
+    use super::*;
+
+    fn with_null_id(scheme: &str) -> Result<Id, DecodeError> {
+        let mut bytes = BytesMut::new();
+        Writer::new(&mut bytes).string(scheme);
+        bytes.put_i32(-1);
+        Id::read(&mut Reader::new(Bytes::from(bytes)))
+    }
+
+    #[test]
+    fn only_auth_has_a_null_id() {
+        assert_eq!(with_null_id("auth"), Ok(Id::new("auth", "")));
+        assert_eq!(with_null_id("digest"), Err(DecodeError::Null { field: "acl id" }));
     }
 }
