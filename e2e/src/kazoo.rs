@@ -93,7 +93,10 @@ impl Ports {
     pub fn find(count: usize) -> Result<Vec<Self>> {
         let firsts = (FIRST_PORT..LAST_PORT).step_by(usize::from(PORTS));
         let found: Vec<_> = firsts.filter(|first| are_free(*first)).take(count).collect();
-        ensure!(found.len() == count, "no {PORTS} ports side by side are free below {LAST_PORT}: end what uses them");
+        ensure!(
+            found.len() == count,
+            "no {PORTS} ports side by side are free below {LAST_PORT}: end what uses them"
+        );
         Ok(found.into_iter().map(|first| Self { first }).collect())
     }
 }
@@ -114,7 +117,9 @@ fn fetch(python: &Python, folder: &Path) -> Result<()> {
     let bytes = fs::read(&archive).with_context(|| format!("read {}", archive.display()))?;
     let sum = hex(&Sha256::digest(&bytes));
     if sum != SHA256 {
-        bail!("PyPI gave an archive of {KAZOO} with the SHA-256 {sum} instead of {SHA256}: it is not the one we know");
+        bail!(
+            "PyPI gave an archive of {KAZOO} with the SHA-256 {sum} instead of {SHA256}: it is not the one we know"
+        );
     }
     let unpack = python.command(&["-m", "tarfile", "--extract"]).arg(&archive).arg(folder);
     unpack.run().context("unpack kazoo's sources")

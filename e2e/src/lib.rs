@@ -18,6 +18,7 @@ pub mod go;
 pub mod host_link;
 pub mod image;
 pub mod inside;
+pub mod kazoo;
 pub mod kubectl;
 pub mod network;
 pub mod node;

