@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use subtle::ConstantTimeEq as _;
 use zke_wire::{ErrorCode, SessionId};
 
 use crate::arena::Slot;
@@ -76,7 +77,8 @@ impl Sessions {
         password: &[u8; 16],
         timeout_ms: i32,
     ) -> Result<&Session, ErrorCode> {
-        let session = self.by_id.get_mut(&id).filter(|session| session.password == *password);
+        // In a time that tells nobody how much of a guess was right.
+        let session = self.by_id.get_mut(&id).filter(|session| session.password.ct_eq(password).into());
         let session = session.ok_or(ErrorCode::SessionExpired)?;
         self.digest = self.digest.wrapping_sub(session.digest());
         session.timeout_ms = timeout_ms;
@@ -113,5 +115,26 @@ impl Sessions {
         if let Some(session) = self.by_id.get_mut(&id) {
             session.ephemerals.remove(&ephemeral);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_of_a_password_counts() {
+        let mut sessions = Sessions::new();
+        sessions.insert(Session::new(SessionId(1), [7; 16], 1_000));
+        for place in 0..16 {
+            let mut wrong = [7; 16];
+            wrong[place] ^= 0x80;
+            assert_eq!(
+                sessions.attach(SessionId(1), &wrong, 1_000),
+                Err(ErrorCode::SessionExpired),
+                "{place}"
+            );
+        }
+        assert!(sessions.attach(SessionId(1), &[7; 16], 1_000).is_ok());
     }
 }

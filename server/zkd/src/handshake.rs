@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use rand::RngCore as _;
+use subtle::ConstantTimeEq as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::{Instant, timeout, timeout_at};
 use zke_tree::Command;
@@ -99,7 +100,10 @@ fn begin_read_only(clients: &Clients, connection: &Connection, request: &Connect
             random.fill_bytes(&mut password);
             Some((session_id(random.next_u64()), password))
         }
-        (id, Some(password)) => (*request.password == password).then_some((id, password)),
+        (id, Some(password)) => {
+            let is_right: bool = request.password.ct_eq(password.as_slice()).into();
+            is_right.then_some((id, password))
+        }
         (_, None) => None,
     };
     let Some((session, password)) = session else {
