@@ -16,16 +16,18 @@ mod verifier;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::server::NoServerSessionStorage;
+use rustls::server::{Acceptor, NoServerSessionStorage};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedProtocolVersion};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
+use tokio::time::timeout;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
@@ -36,6 +38,10 @@ use verifier::ClientVerifier;
 /// Every handshake of TLS begins with this byte, and nothing that ZooKeeper's clients say in plain text does: it would
 /// be a frame of more than 300 MiB.
 const HANDSHAKE: u8 = 0x16;
+
+/// How long a client that has said hello may take for the rest: two round trips and its signature. While clients wait
+/// for each other, one that says no more holds them up for no longer.
+const TURN: Duration = Duration::from_secs(3);
 
 /// The TLS side of a server.
 pub struct ClientTls {
@@ -114,14 +120,16 @@ impl ClientTls {
         *seen = Some(contents);
     }
 
-    /// Does the handshake on a fresh connection. Waits first if too many others are at it.
+    /// Does the handshake on a fresh connection. Once the client has said hello it waits while too many others are at
+    /// it: silence takes nobody's turn.
     ///
     /// # Errors
-    /// The client speaks no TLS or shows no certificate that is trusted.
+    /// The client speaks no TLS, shows no certificate that is trusted, or takes longer than [`TURN`].
     pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let greeted = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
         let _turn = self.handshakes.acquire().await.map_err(io::Error::other)?;
         let config = Arc::clone(&self.current.read());
-        TlsAcceptor::from(config).accept(stream).await
+        timeout(TURN, greeted.into_stream(config)).await?
     }
 }
 

@@ -11,7 +11,7 @@ use zke_wire::Listen;
 use super::settings::{Setting, Settings};
 use super::{ConfigError, Secret};
 
-/// Half-open handshakes at a time, unless `netty.server.outstandingHandshake.limit` says otherwise. One costs some 40
+/// Handshakes at a time, unless `netty.server.outstandingHandshake.limit` says otherwise. One costs some 40
 /// KiB and a signature; all clients of a lost member are through in a second or two with as many.
 const HANDSHAKES_MAX: usize = 512;
 

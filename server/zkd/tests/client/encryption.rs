@@ -134,12 +134,8 @@ impl ServerCertVerifier for TakesAny {
 
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&version::TLS12, &version::TLS13];
 
-/// Does the whole handshake; `identity` is certificate and key as PEM.
-fn dial_with(
-    server: SocketAddr,
-    identity: Option<&str>,
-    version: &'static SupportedProtocolVersion,
-) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
+/// The client's side of a handshake; `identity` is certificate and key as PEM.
+fn client(identity: Option<&str>, version: &'static SupportedProtocolVersion) -> ClientConnection {
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[version])
         .unwrap()
@@ -155,8 +151,16 @@ fn dial_with(
             builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)))
         }
     };
-    let connection = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
-    let mut stream = StreamOwned::new(connection, raw::dial(server));
+    ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap()
+}
+
+/// Does the whole handshake.
+fn dial_with(
+    server: SocketAddr,
+    identity: Option<&str>,
+    version: &'static SupportedProtocolVersion,
+) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    let mut stream = StreamOwned::new(client(identity, version), raw::dial(server));
     while stream.conn.is_handshaking() {
         stream.conn.complete_io(&mut stream.sock)?;
     }
@@ -291,24 +295,26 @@ fn who_speaks_the_wrong_way_is_hung_up_on() {
 fn a_handshake_has_its_time_and_its_number() {
     let secure = Secure::start(&[("netty.server.outstandingHandshake.limit", "1")]);
     let identity = secure.authority.leaf("client");
+    let begun = Instant::now();
     let mut silent = raw::dial(secure.secure());
     silent.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    // Let it be first.
-    std::thread::sleep(Duration::from_millis(300));
-    let begun = Instant::now();
-    let secure_port = secure.secure();
-    // It waits for its turn, and may get it late in its own time or not at all.
-    let waiting = std::thread::spawn(move || {
-        let _ = session(secure_port, Some(&identity), &version::TLS13);
-        begun.elapsed()
-    });
+
+    // Its answer shows that this one has the only turn, which it keeps for three seconds.
+    let mut stalled = raw::dial(secure.secure());
+    stalled.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let turn = Instant::now();
+    client(None, &version::TLS13).write_tls(&mut stalled).unwrap();
+    assert_eq!(stalled.read(&mut [0; 1]).unwrap(), 1);
+    assert!(session(secure.secure(), Some(&identity), &version::TLS13).is_some());
+    let waited = turn.elapsed();
+    assert!(waited > Duration::from_secs(3), "it got in after {waited:?}, before the one that has the turn");
+    // The rest of what was sent to it, and the end.
+    let _ = stalled.read_to_end(&mut Vec::new());
+
+    // The silent one was there first all the time and held nobody up.
     assert_eq!(silent.read(&mut [0; 1]).unwrap_or(0), 0);
     let took = begun.elapsed();
     assert!(took > Duration::from_secs(8) && took < Duration::from_secs(15), "{took:?}");
-    let waited = waiting.join().unwrap();
-    assert!(waited > Duration::from_secs(8), "it got in after {waited:?}, before the one that has the turn");
-    let identity = secure.authority.leaf("client");
-    assert!(session(secure.secure(), Some(&identity), &version::TLS13).is_some());
 }
 
 #[test]
