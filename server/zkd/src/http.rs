@@ -4,6 +4,7 @@
 //! servers fit on one host.
 
 mod answers;
+mod bounded;
 mod commands;
 
 use std::sync::Arc;
@@ -20,9 +21,12 @@ use zke_consensus::Serving;
 use crate::clients::Clients;
 use crate::config::Listen;
 use crate::{listener, view};
+use bounded::Bounded;
 
 /// A thread that holds the state's lock for this long applies nothing any more: a batch takes about a millisecond.
 const LIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Probes, Prometheus and people keep a handful open. Each costs a file, of which clients need the most.
+const CONNECTIONS_MAX: usize = 128;
 /// What remains of the answers under way when the process stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -72,6 +76,7 @@ async fn serve(listen: Option<&Listen>, router: Router, stop: &CancellationToken
 /// Serves on a bound socket until `stop` is cancelled.
 pub async fn serve_on(socket: TcpListener, router: Router, stop: &CancellationToken) {
     let stopped = stop.clone();
+    let socket = Bounded::new(socket, CONNECTIONS_MAX);
     let server = axum::serve(socket, router).with_graceful_shutdown(async move { stopped.cancelled().await });
     let bounded = async {
         stop.cancelled().await;
