@@ -74,6 +74,19 @@ const FAULTS: &[&str] = &[
     "--nocapture",
 ];
 
+/// Clients as their users have them, with three members on the loopback.
+const CLIENTS: &[&str] = &[
+    "test",
+    "--locked",
+    "--workspace",
+    "--test",
+    "clients",
+    "--",
+    "--ignored",
+    "--test-threads=1",
+    "--nocapture",
+];
+
 /// Ends the cluster again and again, so only where none is running.
 const LIFE_CYCLE: &[&str] = &[
     "test",
@@ -110,6 +123,9 @@ fn run_stages(checkout: &Checkout, was_running: bool, progress: &Progress) -> Re
     if let Err(error) = kazoo::run(checkout, &kazoo::Options::default(), progress) {
         progress.say(&format!("{error:#}"));
         failed.push("kazoo's own test suite");
+    }
+    if !stage(checkout, progress, "clients in Rust, Python and Java", CLIENTS)? {
+        failed.push("clients in Rust, Python and Java");
     }
     local::parts(checkout, progress)?;
     if !stage(checkout, progress, "faults of real disks", FAULTS)? {

@@ -1,0 +1,7 @@
+//! Clients as their users have them, in Rust, Python and Java, against three members that restart one after another.
+//!
+//! Needs no cluster, but kazoo, Maven and a JDK; what is missing is installed.
+
+mod examples;
+mod group;
+mod programs;
