@@ -74,7 +74,8 @@ const FAULTS: &[&str] = &[
     "--nocapture",
 ];
 
-/// Clients as their users have them, with three members on the loopback.
+/// Clients as their users have them, with three members on the loopback. They wait most of their time, so two go at a
+/// time.
 const CLIENTS: &[&str] = &[
     "test",
     "--locked",
@@ -83,7 +84,7 @@ const CLIENTS: &[&str] = &[
     "clients",
     "--",
     "--ignored",
-    "--test-threads=1",
+    "--test-threads=2",
     "--nocapture",
 ];
 

@@ -6,16 +6,18 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, PipeWriter, Write as _};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// An election, the end of a session and the start of a JVM, one after the other, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// A program that ends says so to nobody.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 pub struct Group {
@@ -109,6 +111,24 @@ impl Group {
     /// Waits for this line.
     pub fn wait_line(&self, since: Mark, line: &str) -> Result<()> {
         self.wait(since, line, |lines| lines.iter().any(|said| said == line).then_some(()))
+    }
+
+    /// Waits until a program says something more or has ended; then how it ended.
+    pub fn more_or_end(&mut self, name: &str, since: Mark) -> Result<Option<ExitStatus>> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let child = self.programs.get_mut(name).with_context(|| format!("{name} does not run"))?;
+            if let Some(status) = child.try_wait().with_context(|| format!("look after {name}"))? {
+                return Ok(Some(status));
+            }
+            let lines = self.transcript.lock();
+            if lines.len() > since.0 {
+                return Ok(None);
+            }
+            ensure!(Instant::now() < end, "{}: {name} says nothing more\n{}", self.title, told(&lines));
+            let waited = self.transcript.news.wait_timeout(lines, LOOK_INTERVAL);
+            drop(waited.unwrap_or_else(PoisonError::into_inner));
+        }
     }
 
     /// Everything so far.

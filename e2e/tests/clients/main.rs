@@ -5,3 +5,4 @@
 mod examples;
 mod group;
 mod programs;
+mod recipes;

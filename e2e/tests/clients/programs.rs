@@ -46,10 +46,7 @@ impl Programs {
     pub fn prepare() -> Result<Self> {
         let checkout = Checkout::find()?;
         let progress = Progress::default();
-        let binaries = match std::env::var_os(BINARIES) {
-            Some(folder) => PathBuf::from(folder),
-            None => build(&checkout, &progress)?,
-        };
+        let binaries = binaries(&checkout, &progress)?;
         let python = Python::prepare(&progress)?;
         let java = Java::build(&checkout.path("examples/java"), &progress)?;
         Ok(Self { checkout, binaries, python, java })
@@ -74,6 +71,14 @@ impl Programs {
                 [vec!["java".to_owned()], self.java.arguments(&class)].concat()
             }
         }
+    }
+}
+
+/// The folder of `zkd` and the examples in Rust.
+pub fn binaries(checkout: &Checkout, progress: &Progress) -> Result<PathBuf> {
+    match std::env::var_os(BINARIES) {
+        Some(folder) => Ok(PathBuf::from(folder)),
+        None => build(checkout, progress),
     }
 }
 
