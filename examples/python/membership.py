@@ -4,6 +4,7 @@ An instance that dies is gone for the others when its session is. One that lived
 it was stopped or cut off for too long, joins again in a new one.
 """
 
+import logging
 import sys
 import threading
 
@@ -13,6 +14,9 @@ from kazoo.exceptions import NodeExistsError
 GROUP = "/examples/members"
 # For so long the others believe in an instance that is dead.
 SESSION_TIMEOUT_S = 6.0
+
+# Two threads speak here, and print() may mix their lines.
+log = logging.getLogger("membership")
 
 
 def main(servers, name):
@@ -31,7 +35,7 @@ def main(servers, name):
     # Set again by kazoo after a reconnect and in a new session.
     @client.ChildrenWatch(GROUP)
     def on_members(members):
-        print(name, "sees", *sorted(members), flush=True)
+        log.info("%s sees %s", name, " ".join(sorted(members)))
 
     while True:
         connected.wait()
@@ -45,7 +49,7 @@ def join(client, name):
     while True:
         try:
             client.create(node, ephemeral=True)
-            print(name, "is a member", flush=True)
+            log.info("%s is a member", name)
             return
         except NodeExistsError:
             gone = threading.Event()
@@ -60,4 +64,6 @@ def join(client, name):
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit("give the servers and a name: membership.py 127.0.0.1:2181 a")
+    logging.basicConfig(format="%(message)s", stream=sys.stdout)
+    log.setLevel(logging.INFO)
     main(sys.argv[1], sys.argv[2])

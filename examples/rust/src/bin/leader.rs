@@ -32,20 +32,18 @@ async fn be_a_candidate(servers: &str, name: &str) -> Result<Infallible, Error> 
     let client = Client::connector().with_session_timeout(SESSION_TIMEOUT).connect(servers).await?;
     let folder = CreateMode::Persistent.with_acls(Acls::anyone_all());
     let options = LockOptions::new(Acls::anyone_all()).with_ancestor_options(folder)?;
-    loop {
-        // From before the election: what happens while it is being decided counts as well.
-        let mut connection = client.state_watcher();
-        let candidate = LockPrefix::new_curator(ELECTION, "latch-")?;
-        let leadership = client.lock(candidate, name.as_bytes(), options.clone()).await?;
-        tokio::select! {
-            biased;
-            _ = connection.changed() => {}
-            never = lead(name) => match never {},
-        }
-        println!("{name} does not lead any more");
-        // Dropped, it is handed back, as soon as there is a connection.
-        drop(leadership);
+    // From before the election: what happens while it is being decided counts as well.
+    let mut connection = client.state_watcher();
+    let candidate = LockPrefix::new_curator(ELECTION, "latch-")?;
+    let _leadership = client.lock(candidate, name.as_bytes(), options).await?;
+    tokio::select! {
+        biased;
+        _ = connection.changed() => {}
+        never = lead(name) => match never {},
     }
+    println!("{name} does not lead any more");
+    // The leadership goes with the session, which ends here.
+    Err(Error::ConnectionLoss)
 }
 
 /// Whatever only the leader does. It must be such that it can be dropped in the middle.

@@ -40,11 +40,14 @@ async fn take_turns(servers: &str, name: &str) -> Result<Infallible, Error> {
         let lock = client.lock(contender, name.as_bytes(), options.clone()).await?;
         tokio::select! {
             biased;
-            state = connection.changed() => println!("{name} stops: {state}"),
+            state = connection.changed() => {
+                println!("{name} stops: {state}");
+                return Err(Error::ConnectionLoss);
+            }
             () = work(name) => println!("{name} releases the lock"),
         }
-        // Dropped, the lock is released, as soon as there is a connection.
-        drop(lock);
+        // Dropped, the lock is released as well, but nobody hears if that fails. As it is, the session ends then.
+        client.delete(lock.lock_path(), None).await?;
     }
 }
 
