@@ -10,7 +10,9 @@ import org.apache.zookeeper.KeeperException;
  *
  * <p>A write whose answer is lost with its connection may have happened or not, and Curator's second try then finds its
  * own first: a node that exists, or is gone, or has another version. Such an answer is an honest one, so a test that
- * gets it begins again on another path. A recipe that claims what is not so ends the program.
+ * gets it begins again on another path. So does one that meets Curator's own NullPointerException: two connections lost
+ * while one protected node is made, and its nested retry loops, which share their state, end without a path. A recipe
+ * that claims what is not so ends the program.
  */
 public final class Recipes {
     private static final String RESTARTS_BEGIN = "from here on servers may restart";
@@ -44,7 +46,7 @@ public final class Recipes {
                 test.run(recipe);
                 System.out.printf("%5d ms  %s%n", (System.nanoTime() - begun) / 1_000_000, name);
                 return;
-            } catch (KeeperException unclear) {
+            } catch (KeeperException | NullPointerException unclear) {
                 System.out.println("          " + name + " begins again: " + unclear.getMessage());
                 if (tried == TRIES) {
                     throw unclear;
