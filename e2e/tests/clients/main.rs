@@ -2,6 +2,7 @@
 //!
 //! Needs no cluster, but kazoo, Maven and a JDK; what is missing is installed.
 
+mod command_line;
 mod examples;
 mod group;
 mod programs;
