@@ -83,7 +83,7 @@ pub enum WriteOp {
         path: String,
         data: Option<Bytes>,
         acl: Vec<Acl>,
-        /// Of the request; only whether they say sequential matters.
+        /// Of the request; whether they say sequential matters, and those with a TTL are `BadArguments`.
         flags: i32,
     },
     /// A node that goes when it has no children and was not written to for `ttl_ms`.

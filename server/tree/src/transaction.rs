@@ -63,6 +63,14 @@ impl Kind {
         Ok(Kind { owner, sequential: mode.is_sequential() })
     }
 
+    /// Whatever else the flags say, it is a container: but not with a time to live, of which there is none to say.
+    fn of_container(mode: CreateMode) -> Result<Kind, ErrorCode> {
+        if mode.is_ttl() {
+            return Err(ErrorCode::BadArguments);
+        }
+        Ok(Kind { owner: Owner::Container, sequential: mode.is_sequential() })
+    }
+
     fn of_ttl(mode: CreateMode, ttl_ms: i64) -> Result<Kind, ErrorCode> {
         if !mode.is_ttl() || !(1..=TTL_MS_MAX).contains(&ttl_ms) {
             return Err(ErrorCode::BadArguments);
@@ -123,8 +131,8 @@ impl Transaction<'_> {
                 self.create(client, path, data.as_deref(), acl, kind)
             }
             WriteOp::CreateContainer { path, data, acl, flags } => {
-                let sequential = CreateMode::from_flags(*flags)?.is_sequential();
-                self.create(client, path, data.as_deref(), acl, Kind { owner: Owner::Container, sequential })
+                let kind = Kind::of_container(CreateMode::from_flags(*flags)?)?;
+                self.create(client, path, data.as_deref(), acl, kind)
             }
             WriteOp::CreateTtl { path, data, acl, flags, ttl_ms } => {
                 let kind = Kind::of_ttl(CreateMode::from_flags(*flags)?, *ttl_ms)?;

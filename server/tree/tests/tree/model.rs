@@ -149,6 +149,9 @@ impl Model {
             WriteOp::Reconfig(_) => panic!("nobody asks"),
             WriteOp::CreateContainer { path, data, flags, .. } => {
                 let sequential = CreateMode::from_flags(*flags)?.is_sequential();
+                if matches!(flags, 5 | 6) {
+                    return Err(ErrorCode::BadArguments);
+                }
                 self.check(session, attach_epoch)?;
                 self.create(path, data.clone(), (Goes::WithLastChild, sequential), session, zxid, time_ms)
             }
