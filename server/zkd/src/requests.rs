@@ -7,7 +7,7 @@
 
 use bytes::{Buf, Bytes};
 use zke_tree::{Reconfig, WatchKind, WriteOp};
-use zke_wire::{ErrorCode, OpCode, Request, Zxid};
+use zke_wire::{CreateMode, ErrorCode, OpCode, Request, Zxid};
 
 /// A request on the way it takes.
 #[derive(Debug)]
@@ -222,11 +222,37 @@ fn part_of_multi(request: Request) -> Option<WriteOp> {
     match request {
         // On its own it is refused.
         Request::Check { path, version } => Some(WriteOp::Check { path, version }),
+        Request::Create { .. } | Request::CreateContainer { .. } | Request::CreateTtl { .. } => {
+            create_in_multi(request)
+        }
         other => match sort(other) {
             Action::Write(WriteOp::Reconfig(_)) => None,
             Action::Write(op) => Some(op),
             _ => None,
         },
+    }
+}
+
+/// In a multi ZooKeeper goes by the flags rather than by the operation, and cannot read flags that only a node with a
+/// time to live could have (`MultiOperationRecord.deserialize`, `Op.create`).
+fn create_in_multi(request: Request) -> Option<WriteOp> {
+    match request {
+        Request::Create { path, data, acl, flags, with_stat } => match CreateMode::from_flags(flags).ok()? {
+            mode if mode.is_ttl() => None,
+            CreateMode::Container => Some(WriteOp::CreateContainer { path, data, acl, flags }),
+            _ => Some(WriteOp::Create { path, data, acl, flags, with_stat }),
+        },
+        Request::CreateContainer { path, data, acl, flags } => {
+            CreateMode::from_flags(flags).ok().filter(|mode| !mode.is_ttl())?;
+            Some(WriteOp::CreateContainer { path, data, acl, flags })
+        }
+        Request::CreateTtl { path, data, acl, flags, ttl_ms } => Some(match CreateMode::from_flags(flags) {
+            Ok(mode) if mode.is_ttl() => WriteOp::CreateTtl { path, data, acl, flags, ttl_ms },
+            Ok(CreateMode::Container) => WriteOp::CreateContainer { path, data, acl, flags },
+            // Flags of no mode are readable here, and refused as those of a create.
+            _ => WriteOp::Create { path, data, acl, flags, with_stat: false },
+        }),
+        _ => None,
     }
 }
 
@@ -276,6 +302,33 @@ mod tests {
             WriteOp::CreateContainer { path: path(), data: None, acl: vec![], flags: 4 },
         ];
         assert_eq!(ops, expected);
+    }
+
+    #[test]
+    fn in_a_multi_the_flags_say_what_is_created() {
+        let path = || "/a".to_owned();
+        let create =
+            |flags| Request::Create { path: path(), data: None, acl: vec![], flags, with_stat: false };
+        let container = |flags| Request::CreateContainer { path: path(), data: None, acl: vec![], flags };
+        let ttl = |flags| Request::CreateTtl { path: path(), data: None, acl: vec![], flags, ttl_ms: 1 };
+        let written = |request| match sort(Request::Multi { ops: vec![request] }) {
+            Action::Write(WriteOp::Multi { mut ops }) => ops.pop(),
+            Action::Read(Read::Refused(ErrorCode::MarshallingError)) => None,
+            other => panic!("{other:?}"),
+        };
+        for flags in [-1, 5, 6, 7] {
+            assert_eq!((written(create(flags)), written(container(flags))), (None, None), "{flags}");
+        }
+        for flags in [0, 2] {
+            assert!(matches!(written(container(flags)), Some(WriteOp::CreateContainer { .. })), "{flags}");
+        }
+        for request in [create(4), ttl(4)] {
+            assert!(matches!(written(request), Some(WriteOp::CreateContainer { flags: 4, .. })));
+        }
+        for flags in [0, 1, 7] {
+            assert!(matches!(written(ttl(flags)), Some(WriteOp::Create { with_stat: false, .. })), "{flags}");
+        }
+        assert!(matches!(written(ttl(6)), Some(WriteOp::CreateTtl { flags: 6, ttl_ms: 1, .. })));
     }
 
     #[test]
