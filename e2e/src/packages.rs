@@ -62,6 +62,20 @@ pub fn install_missing(progress: &Progress) -> Result<()> {
     }
 }
 
+/// Installs what brings these programs, each named with its package, where they are missing.
+pub fn install_programs(needs: &[(&'static str, &'static str)], progress: &Progress) -> Result<()> {
+    let missing = || needs.iter().filter(|(program, _)| !is_there(program)).map(|(_, package)| *package);
+    let packages: Vec<_> = missing().collect();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    progress.step(&format!("install {}", packages.join(", ")), |_| install(&packages))?;
+    match missing().next() {
+        Some(package) => bail!("{package} was installed and its program is still missing"),
+        None => Ok(()),
+    }
+}
+
 /// Installs packages from Debian's archive.
 pub fn install(packages: &[&str]) -> Result<()> {
     if find("apt-get").is_none() {

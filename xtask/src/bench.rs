@@ -8,31 +8,33 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 use zke_e2e::checkout::Checkout;
 use zke_e2e::packages;
-use zke_e2e::program::{Program, find};
+use zke_e2e::program::Program;
 use zke_e2e::progress::{Progress, Step};
 
-use folder::Folder;
+use crate::folder::Folder;
+use crate::servers::{Product, Programs, Servers, Settings};
+use crate::zookeeper;
+
 use machine::Machine;
 use report::{Measured, Record};
-use servers::{Programs, Servers};
 use shape::{Load, Op, Shape};
 
-mod folder;
 mod machine;
 mod plan;
 mod report;
-mod servers;
 mod shape;
-mod zookeeper;
 
 /// A cold build on two slow cores, with optimisation across crates.
 const BUILD_LIMIT: Duration = Duration::from_secs(3_600);
 /// For one run of the load generator beyond the time it measures: it gives up by itself before.
 const LOAD_LIMIT: Duration = Duration::from_secs(240);
+
+/// Each write is on the disk before it is acknowledged, as both do by default.
+const SETTINGS: Settings = Settings { zoo_cfg: "tickTime=2000\nforceSync=yes\n", properties: &[] };
 
 #[derive(Args, Debug, Default)]
 pub struct Options {
@@ -60,23 +62,6 @@ pub struct Options {
     /// Take `zkd` and `zke-load` from this folder instead of building them.
     #[arg(long, value_name = "FOLDER")]
     binaries: Option<PathBuf>,
-}
-
-#[derive(clap::ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Product {
-    #[value(name = "zookeeper")]
-    ZooKeeper,
-    #[value(name = "zkd")]
-    Zkd,
-}
-
-impl Product {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ZooKeeper => "ZooKeeper",
-            Self::Zkd => "zkd",
-        }
-    }
 }
 
 pub fn run(checkout: &Checkout, options: &Options, progress: &Progress) -> Result<()> {
@@ -108,7 +93,7 @@ pub fn run(checkout: &Checkout, options: &Options, progress: &Progress) -> Resul
         );
         progress.step(&name, |step| {
             let place = folder.path().join(format!("turn-{at}"));
-            let servers = Servers::start(turn.product, turn.members, &programs, &place)?;
+            let servers = Servers::start(turn.product, turn.members, &programs, &SETTINGS, &place)?;
             measure(&load, &servers, &plan, turn, step, &mut records)
                 .with_context(|| format!("the servers' last words:\n{}", servers.last_words()))
         })?;
@@ -180,20 +165,6 @@ fn build(checkout: &Checkout, profile: &str, progress: &Progress) -> Result<Path
 }
 
 fn install_missing(plan: &plan::Plan, progress: &Progress) -> Result<()> {
-    let mut needs = vec![("setpriv", "util-linux")];
-    if plan.products.contains(&Product::ZooKeeper) {
-        needs.extend([("java", "default-jre-headless"), ("mvn", "maven")]);
-    }
-    let missing = |needs: &[(&'static str, &'static str)]| -> Vec<&'static str> {
-        needs.iter().filter(|(program, _)| find(program).is_none()).map(|(_, package)| *package).collect()
-    };
-    let packages = missing(&needs);
-    if packages.is_empty() {
-        return Ok(());
-    }
-    progress.step(&format!("install {}", packages.join(", ")), |_| packages::install(&packages))?;
-    match missing(&needs).first() {
-        Some(package) => bail!("{package} was installed and its program is still missing"),
-        None => Ok(()),
-    }
+    let zookeeper: &[_] = if plan.products.contains(&Product::ZooKeeper) { &zookeeper::NEEDS } else { &[] };
+    packages::install_programs(&[&[("setpriv", "util-linux")], zookeeper].concat(), progress)
 }

@@ -11,11 +11,14 @@ use zke_e2e::progress::Progress;
 
 mod bench;
 mod crds;
+mod folder;
 mod image;
 mod kazoo;
 mod local;
+mod servers;
 mod test;
 mod up;
+mod zookeeper;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "The commands that work on a checkout of zkensemble")]

@@ -13,8 +13,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use zke_e2e::program::Program;
 
-use super::Product;
-
 /// A JVM on a busy machine, and an election.
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// For the answer of a server that is there.
@@ -24,6 +22,31 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 pub const HEAP: &str = "-Xmx1000m";
 /// Enough to see why a server did not start.
 const LAST_WORDS: usize = 2_000;
+
+#[derive(clap::ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Product {
+    #[value(name = "zookeeper")]
+    ZooKeeper,
+    #[value(name = "zkd")]
+    Zkd,
+}
+
+impl Product {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ZooKeeper => "ZooKeeper",
+            Self::Zkd => "zkd",
+        }
+    }
+}
+
+/// What both products are told alike.
+pub struct Settings {
+    /// Lines of the `zoo.cfg`.
+    pub zoo_cfg: &'static str,
+    /// `-Dname=value` of the command line, as these words.
+    pub properties: &'static [&'static str],
+}
 
 pub struct Programs {
     pub zkd: PathBuf,
@@ -41,7 +64,13 @@ pub struct Servers {
 
 impl Servers {
     /// Starts `members` servers on empty data folders below `folder`; returns when all serve.
-    pub fn start(product: Product, members: u8, programs: &Programs, folder: &Path) -> Result<Servers> {
+    pub fn start(
+        product: Product,
+        members: u8,
+        programs: &Programs,
+        settings: &Settings,
+        folder: &Path,
+    ) -> Result<Servers> {
         let ports = free_ports(3 * usize::from(members))?;
         let (client_ports, peer_ports) = ports.split_at(usize::from(members));
         let addresses = client_ports.iter().map(|port| SocketAddr::from(([127, 0, 0, 1], *port))).collect();
@@ -52,8 +81,8 @@ impl Servers {
             fs::create_dir_all(&data).with_context(|| format!("create {}", data.display()))?;
             fs::write(data.join("myid"), (at + 1).to_string()).context("number a server")?;
             let config = data.with_extension("cfg");
-            fs::write(&config, zoo_cfg(&data, *port, &ensemble)).context("configure a server")?;
-            let server = program(product, programs, &config)?;
+            fs::write(&config, zoo_cfg(&data, *port, settings, &ensemble)).context("configure a server")?;
+            let server = program(product, programs, settings, &config)?;
             servers.processes.push(server.spawn(&data.with_extension("log"))?);
         }
         match servers.wait_serving() {
@@ -120,11 +149,16 @@ impl Drop for Servers {
     }
 }
 
-fn program(product: Product, programs: &Programs, config: &Path) -> Result<Program> {
+fn program(product: Product, programs: &Programs, settings: &Settings, config: &Path) -> Result<Program> {
     // The kernel ends it when this process is gone, however that went.
     let guarded = Program::new("setpriv").args(["--pdeathsig", "KILL", "--"]);
     Ok(match product {
-        Product::Zkd => guarded.arg(&programs.zkd).arg("--config").arg(config).env("RUST_LOG", "warn"),
+        Product::Zkd => guarded
+            .arg(&programs.zkd)
+            .args(settings.properties)
+            .arg("--config")
+            .arg(config)
+            .env("RUST_LOG", "warn"),
         Product::ZooKeeper => {
             let jars = programs.zookeeper.as_ref().context("ZooKeeper was not fetched")?;
             guarded
@@ -134,6 +168,7 @@ fn program(product: Product, programs: &Programs, config: &Path) -> Result<Progr
                     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
                     "-Dzookeeper.admin.enableServer=false",
                 ])
+                .args(settings.properties)
                 .arg("-cp")
                 .arg(jars.join("*"))
                 .arg("org.apache.zookeeper.server.quorum.QuorumPeerMain")
@@ -142,11 +177,12 @@ fn program(product: Product, programs: &Programs, config: &Path) -> Result<Progr
     })
 }
 
-fn zoo_cfg(data: &Path, client_port: u16, ensemble: &str) -> String {
+fn zoo_cfg(data: &Path, client_port: u16, settings: &Settings, ensemble: &str) -> String {
     format!(
-        "dataDir={}\nclientPort={client_port}\nclientPortAddress=127.0.0.1\ntickTime=2000\ninitLimit=10\nsyncLimit=5\n\
-         maxClientCnxns=0\nforceSync=yes\nadmin.enableServer=false\n4lw.commands.whitelist=srvr\n{ensemble}",
-        data.display()
+        "dataDir={}\nclientPort={client_port}\nclientPortAddress=127.0.0.1\ninitLimit=10\nsyncLimit=5\n\
+         maxClientCnxns=0\nadmin.enableServer=false\n4lw.commands.whitelist=srvr\n{}{ensemble}",
+        data.display(),
+        settings.zoo_cfg
     )
 }
 

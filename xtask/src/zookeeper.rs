@@ -10,6 +10,8 @@ use zke_e2e::program::Program;
 use zke_e2e::progress::Progress;
 
 pub const VERSION: &str = "3.9.5";
+/// Programs that this and the server need, and the packages that bring them.
+pub const NEEDS: [(&str, &str); 2] = [("java", "default-jre-headless"), ("mvn", "maven")];
 const FETCH_LIMIT: Duration = Duration::from_secs(900);
 
 /// The server's own dependencies, and those that its package names for the one who runs it: the metrics library, snappy

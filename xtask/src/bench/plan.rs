@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::Options;
 use super::shape::{Load, Op, Shape};
-use super::{Options, Product};
+use crate::servers::Product;
 
 const ONE_AT_A_TIME: Load = Load { connections: 1, window: 1 };
 const SIXTEEN_BY_SIXTEEN: Load = Load { connections: 16, window: 16 };

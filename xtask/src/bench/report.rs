@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::machine::Machine;
 use super::plan::Description;
-use super::servers::HEAP;
 use super::shape::Shape;
-use super::{Product, zookeeper};
+use crate::servers::{HEAP, Product};
+use crate::zookeeper;
 
 /// One run of the load generator, in its own words.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
