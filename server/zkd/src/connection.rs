@@ -702,10 +702,11 @@ impl Connection {
         let mut inner = self.inner.lock();
         inner.woken = false;
         mem::swap(&mut inner.outbox, out);
-        if inner.reader_waits {
-            self.progress.notify_one();
-        }
         if !out.is_empty() {
+            // Not otherwise: a reader that finds nothing new wakes the writer, and the two would never rest.
+            if inner.reader_waits {
+                self.progress.notify_one();
+            }
             return Outbox::Write;
         }
         match inner.ending {
