@@ -4,7 +4,7 @@
 //! All of it starts once the leader's own blank entry is applied here: from then on the replicated marks and
 //! sessions include everything of earlier terms. All of it belongs to one term and ends with it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +47,8 @@ pub(crate) struct Leading<R: AsyncRuntime> {
     pub(crate) term: u64,
     sequencer: Sequencer,
     sessions: SessionClock,
-    links: HashMap<Origin, mpsc::Sender<Bytes>>,
+    /// Sorted, since all are told in this order when holding ends, and a simulation has to repeat it.
+    links: BTreeMap<Origin, mpsc::Sender<Bytes>>,
     fates: mpsc::Sender<(Origin, Fate<R>)>,
     pub(crate) sync: SyncTracker,
     /// While leadership is being handed over nothing new is appended; the next leader gets it.
@@ -110,7 +111,7 @@ impl<R: AsyncRuntime> Inner<R> {
             term,
             sequencer: Sequencer::default(),
             sessions: SessionClock::new(self.lease_ms),
-            links: HashMap::new(),
+            links: BTreeMap::new(),
             fates,
             sync: SyncTracker::default(),
             holding: false,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use zke_consensus::Ensemble;
+use zke_consensus::{AsyncRuntime, Ensemble};
 
 use crate::connection::{Connection, Ending};
 use crate::hub::Hub;
@@ -39,7 +39,7 @@ impl Barriers {
     }
 
     /// Takes barriers as long as it is polled.
-    pub async fn run(&self, ensemble: &Ensemble, hub: &Hub) {
+    pub async fn run<R: AsyncRuntime>(&self, ensemble: &Ensemble<R>, hub: &Hub) {
         loop {
             self.asked.notified().await;
             let waiting = mem::take(&mut *self.waiting.lock());
@@ -54,7 +54,7 @@ impl Barriers {
     }
 }
 
-fn answer(waiting: &[Sync], ensemble: &Ensemble, hub: &Hub) {
+fn answer<R: AsyncRuntime>(waiting: &[Sync], ensemble: &Ensemble<R>, hub: &Hub) {
     let state = ensemble.state().read();
     for Sync { connection, number } in waiting {
         connection.barrier_reached(*number, &state, &hub.watches);

@@ -20,7 +20,7 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use zke_consensus::{Busy, Ensemble};
+use zke_consensus::{AsyncRuntime, Busy, Ensemble};
 use zke_tree::{Applied, Command, Event, Reply, State, WatchTable, WriteOp, may_read};
 use zke_wire::{ConnectRequest, ConnectResponse, ErrorCode, Response, SessionId, Zxid};
 
@@ -48,7 +48,7 @@ const OUTBOX_PAUSE_BYTES: usize = 1 << 20;
 const OUTBOX_MAX_BYTES: usize = 64 << 20;
 
 /// Names a connection within this process; never used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 
 /// What a connection may ask for.
@@ -288,12 +288,12 @@ impl Connection {
     ///
     /// # Errors
     /// [`Busy`] if there is no room.
-    pub fn attach(
+    pub fn attach<R: AsyncRuntime>(
         self: &Arc<Self>,
         request: ConnectRequest,
         command: Command,
         pending: &Pending,
-        ensemble: &Ensemble,
+        ensemble: &Ensemble<R>,
     ) -> Result<(), Busy> {
         let mut inner = self.inner.lock();
         inner.request = Some(request);
@@ -356,13 +356,13 @@ impl Connection {
     ///
     /// # Errors
     /// [`Blocked`]; the request is not queued then.
-    pub fn propose(
+    pub fn propose<R: AsyncRuntime>(
         self: &Arc<Self>,
         xid: i32,
         received: Instant,
         op: Option<WriteOp>,
         pending: &Pending,
-        ensemble: &Ensemble,
+        ensemble: &Ensemble<R>,
     ) -> Result<(), Blocked> {
         let mut inner = self.inner.lock();
         let Some(Attached { id: session, epoch: attach_epoch, .. }) = inner.session else {

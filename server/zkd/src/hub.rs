@@ -7,7 +7,7 @@
 //!
 //! Never blocks the apply thread: it takes short locks and queues bytes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
@@ -52,7 +52,8 @@ struct Local {
     /// Without a quorum, for those who asked for it. Never together with `serving`.
     read_only: bool,
     admitted: u64,
-    connections: HashMap<ConnectionId, Arc<Connection>>,
+    /// Sorted, since they are all cut in this order, and a simulation has to repeat it.
+    connections: BTreeMap<ConnectionId, Arc<Connection>>,
     sessions: HashMap<SessionId, ConnectionId>,
 }
 
@@ -156,7 +157,7 @@ impl Hub {
         self.local.lock().serving
     }
 
-    /// All connections at this moment, attached or not.
+    /// All connections at this moment, attached or not, the oldest first.
     pub fn connections(&self) -> Vec<Arc<Connection>> {
         self.local.lock().connections.values().cloned().collect()
     }

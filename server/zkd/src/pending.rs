@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use zke_consensus::{Busy, Ensemble};
+use zke_consensus::{AsyncRuntime, Busy, Ensemble};
 use zke_tree::Command;
 
 use crate::connection::Connection;
@@ -22,9 +22,9 @@ impl Pending {
     ///
     /// # Errors
     /// [`Busy`] if the ensemble has no room.
-    pub fn propose(
+    pub fn propose<R: AsyncRuntime>(
         &self,
-        ensemble: &Ensemble,
+        ensemble: &Ensemble<R>,
         connection: &Arc<Connection>,
         command: Command,
     ) -> Result<(), Busy> {
