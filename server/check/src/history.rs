@@ -165,6 +165,21 @@ impl History {
         Ok(())
     }
 
+    /// From events that were never written down; the number of a line is the place of the event, from 1.
+    ///
+    /// # Errors
+    /// [`HistoryError::Nonsense`] for an event that does not fit to the ones before it.
+    pub fn of(events: impl IntoIterator<Item = Event>) -> Result<History, HistoryError> {
+        let mut history = History { sources: 1, ..History::default() };
+        let (mut names, mut open) = (HashMap::new(), HashMap::new());
+        for (line, event) in (1..).zip(events) {
+            history
+                .take(event, &mut names, &mut open)
+                .map_err(|what| HistoryError::Nonsense { line, what: what.to_owned() })?;
+        }
+        Ok(history)
+    }
+
     /// Invocations, whatever came of them.
     pub fn operations(&self) -> usize {
         self.operations.len()

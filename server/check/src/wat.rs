@@ -348,14 +348,19 @@ fn unfounded(at: &At<'_, '_>, watch: &Watch, zxid: i64, times: usize) -> Option<
         kind => change.kind() == kind && change.path == watch.path,
     });
     let causes = causes.count();
-    if causes > 0 {
-        return (times > causes).then(|| Fault::Doubled { event: event() });
+    if times <= causes {
+        return None;
     }
+    // At the end of a session ephemerals go that nobody knows of beside those that are known.
     let is_open = match watch.kind {
         EventKind::NodeChildrenChanged => at.changes.has_open_children(&watch.path),
         _ => at.changes.is_open(&watch.path) || at.changes.is_mortal(&watch.path, zxid),
     };
-    (!is_open).then(|| Fault::Invented { event: event() })
+    match (is_open, causes) {
+        (true, _) => None,
+        (false, 0) => Some(Fault::Invented { event: event() }),
+        (false, _) => Some(Fault::Doubled { event: event() }),
+    }
 }
 
 fn comes_later(rest: &[Item], kind: EventKind, path: &str) -> bool {
