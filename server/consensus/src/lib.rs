@@ -10,7 +10,7 @@
 //! knows that it does.
 //!
 //! What it never does: read the wall clock, draw randomness or open a socket by itself. Time, disk, network and
-//! the async runtime come in, so that a whole ensemble runs in one thread from one seed (see `tests/simulation.rs`).
+//! the async runtime come in, so that a whole ensemble runs in one thread from one seed (see `server/sim`).
 
 mod acceptor;
 mod administration;

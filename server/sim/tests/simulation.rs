@@ -2,17 +2,14 @@
 //!
 //! The members are the real ones: the same log, Raft, links, leases and state as in production, each driven inline.
 
-#[allow(dead_code, reason = "shared with the simulations of archives")]
-mod sim;
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use zke_consensus::MemberStatus;
+use zke_sim::chronicle::Line;
+use zke_sim::{World, world};
 use zke_tree::{Command, WriteOp};
 use zke_wire::{Acl, SessionId};
-
-use sim::World;
 
 const SESSION: SessionId = SessionId(0x1111);
 
@@ -33,8 +30,8 @@ fn create(path: &str) -> Command {
 
 /// Three members start blank, elect a leader, take writes on every member, lose their leader to a partition, go on,
 /// and agree again after it heals. Returns everything that happened, with its virtual time.
-fn run(seed: u64) -> Vec<String> {
-    sim::run(seed, |world: World| async move {
+fn run(seed: u64) -> Vec<Line> {
+    world::run(seed, |world: World| async move {
         world.start_members(3).await;
         world.wait_all_serving(Duration::from_secs(10)).await;
 
@@ -85,7 +82,7 @@ fn a_partitioned_leader_loses_nothing_whatever_the_seed() {
 #[test]
 fn everything_acknowledged_is_there_after_all_members_crashed() {
     for seed in 0..5 {
-        sim::run(seed, |world: World| async move {
+        world::run(seed, |world: World| async move {
             world.start_members(3).await;
             world.wait_all_serving(Duration::from_secs(10)).await;
             world.propose_and_wait(0, create_session()).await;
@@ -106,7 +103,7 @@ fn everything_acknowledged_is_there_after_all_members_crashed() {
 /// The leader's own disk never expires a session that a member hears from, and expires one that nobody does.
 #[test]
 fn a_silent_session_expires_and_a_touched_one_lives() {
-    sim::run(3, |world: World| async move {
+    world::run(3, |world: World| async move {
         world.start_members(3).await;
         world.wait_all_serving(Duration::from_secs(10)).await;
         let silent =
@@ -126,7 +123,7 @@ fn a_silent_session_expires_and_a_touched_one_lives() {
 /// A member leaves for ever; its disk is refused by the others, begins anew under another id, and is a member again.
 #[test]
 fn a_retired_disk_comes_back_as_another_member() {
-    sim::run(11, |world: World| async move {
+    world::run(11, |world: World| async move {
         world.start_members(3).await;
         world.wait_all_serving(Duration::from_secs(10)).await;
         world.propose_and_wait(0, create_session()).await;
@@ -165,7 +162,7 @@ fn a_retired_disk_comes_back_as_another_member() {
 /// A member that cannot be reached when it is retired hears of it from whoever it calls next.
 #[test]
 fn a_member_that_was_away_when_it_was_retired_learns_of_it() {
-    sim::run(12, |world: World| async move {
+    world::run(12, |world: World| async move {
         world.start_members(3).await;
         world.wait_all_serving(Duration::from_secs(10)).await;
         world.propose_and_wait(0, create_session()).await;

@@ -1,17 +1,13 @@
 //! From one ensemble to another: what an archive takes along, and what a power loss leaves of a restoration.
 
-#[allow(dead_code, reason = "shared with the other simulations")]
-mod sim;
-
 use std::io::{Cursor, Read, Write};
 use std::time::Duration;
 
 use zke_consensus::{AdminError, Capture, Restoration};
+use zke_sim::{World, world};
 use zke_storage::{ArchiveHeader, ArchiveWriter, DiskState, LogId};
 use zke_tree::{Command, EPOCH_MARGIN, EnsembleId, WriteOp};
 use zke_wire::{Acl, SessionId};
-
-use sim::World;
 
 const SESSION: SessionId = SessionId(0x1111);
 const OTHER: EnsembleId = EnsembleId([0xcd; 16]);
@@ -86,7 +82,7 @@ fn assert_restored(world: &World, member: usize, header: &ArchiveHeader) {
 
 #[test]
 fn an_archive_from_a_follower_becomes_another_ensemble() {
-    sim::run(5, |world: World| async move {
+    world::run(5, |world: World| async move {
         let (header, archive) = taken(&world).await;
         let member = world.start_blank().await;
         restore(&world, member, archive.clone()).await.expect("the disk is blank");
@@ -110,7 +106,7 @@ fn an_archive_from_a_follower_becomes_another_ensemble() {
 
 #[test]
 fn what_is_no_good_archive_changes_nothing() {
-    sim::run(6, |world: World| async move {
+    world::run(6, |world: World| async move {
         let (header, archive) = taken(&world).await;
         let member = world.start_blank().await;
         let mut flipped = archive.clone();
@@ -153,7 +149,7 @@ fn power_loss_at_any_moment_leaves_a_blank_disk_or_the_restored_member() {
     for operations in 0..40 {
         let archive = archive.clone();
         let header = header.clone();
-        let history = sim::run(900 + operations, move |world: World| async move {
+        let history = world::run(900 + operations, move |world: World| async move {
             let member = world.start_blank().await;
             world.lose_power_after(member, operations);
             let before = restore(&world, member, archive.clone()).await;
@@ -169,7 +165,7 @@ fn power_loss_at_any_moment_leaves_a_blank_disk_or_the_restored_member() {
             world.propose_and_wait(member, Command::TakeControl {}).await;
             world.note(if blank { "it was left blank" } else { "it was left restored" });
         });
-        let left_blank = history.iter().any(|line| line.ends_with("it was left blank"));
+        let left_blank = history.iter().any(|line| line.to_string().ends_with("it was left blank"));
         outcomes[usize::from(left_blank)] += 1;
     }
     assert!(outcomes[0] > 3 && outcomes[1] > 3, "{outcomes:?}");
@@ -177,7 +173,7 @@ fn power_loss_at_any_moment_leaves_a_blank_disk_or_the_restored_member() {
 
 fn archive_of_a_world() -> (ArchiveHeader, Vec<u8>) {
     let (sender, receiver) = std::sync::mpsc::channel();
-    sim::run(4, |world: World| async move {
+    world::run(4, |world: World| async move {
         sender.send(taken(&world).await).expect("it is waited for");
     });
     receiver.recv().expect("it was sent")
@@ -186,7 +182,7 @@ fn archive_of_a_world() -> (ArchiveHeader, Vec<u8>) {
 /// One at a time, since each costs the disk a whole snapshot; and the next when the first is done with.
 #[test]
 fn a_second_capture_waits_for_its_turn() {
-    sim::run(8, |world: World| async move {
+    world::run(8, |world: World| async move {
         world.start_members(3).await;
         world.wait_all_serving(DEADLINE).await;
         let first = world.member(1).capture().await.expect("nothing else is under way");

@@ -1,0 +1,214 @@
+//! Breaks things, as the seed says.
+
+mod membership;
+
+use std::time::Duration;
+
+use openraft_rt_sim::SimRuntime;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use zke_check::event::{Event, Phase};
+use zke_consensus::AsyncRuntime;
+use zke_storage::disk::Fault;
+
+use crate::network::Weather;
+use crate::world::{End, World};
+
+/// What is broken in a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    pub network: bool,
+    pub processes: bool,
+    pub membership: bool,
+}
+
+/// Breaks what `plan` says until `until_us` of virtual time, then mends everything.
+pub async fn torment(world: World, plan: Plan, until_us: u64) {
+    let nemesis = |number| Nemesis {
+        world: world.clone(),
+        random: StdRng::seed_from_u64(world.seed().wrapping_mul(7_919) + number),
+        until_us,
+    };
+    let network = async {
+        if plan.network {
+            nemesis(1).torment_network().await;
+        }
+    };
+    let processes = async {
+        if plan.processes {
+            nemesis(2).torment_processes().await;
+        }
+    };
+    let membership = async {
+        if plan.membership {
+            membership::torment(world.clone(), until_us).await;
+        }
+    };
+    futures::join!(network, processes, membership);
+}
+
+struct Nemesis {
+    world: World,
+    random: StdRng,
+    until_us: u64,
+}
+
+impl Nemesis {
+    fn goes_on(&self) -> bool {
+        self.world.chronicle().now_us() < self.until_us
+    }
+
+    async fn sleep_ms(&mut self, range: std::ops::Range<u64>) {
+        let ms = self.random.random_range(range);
+        SimRuntime::sleep(Duration::from_millis(ms)).await;
+    }
+
+    fn fault(&self, name: &str, phase: Phase) {
+        let at_us = self.world.chronicle().now_us();
+        self.world.chronicle().saw(Event::Fault { at_us, name: name.to_owned(), phase });
+    }
+
+    async fn torment_network(mut self) {
+        while self.goes_on() {
+            self.sleep_ms(50..1_500).await;
+            let name = self.break_network();
+            self.fault(&name, Phase::Begin);
+            self.sleep_ms(50..2_500).await;
+            self.world.network().heal();
+            self.world.network().set_weather(Weather::default());
+            self.fault(&name, Phase::End);
+        }
+    }
+
+    fn break_network(&mut self) -> String {
+        let count = self.world.machines();
+        let one = match self.world.leader() {
+            Some(leader) if self.random.random_bool(0.5) => leader,
+            _ => self.random.random_range(0..count),
+        };
+        let other = (one + self.random.random_range(1..count.max(2))) % count;
+        let others = || (0..count).filter(move |member| *member != one);
+        let network = self.world.network();
+        match self.random.random_range(0..8) {
+            0 | 1 => {
+                network.cut_off(one);
+                format!("member {one} is cut off")
+            }
+            2 => {
+                network.cut(others().map(|to| (one, to)));
+                format!("nothing leaves member {one}")
+            }
+            3 => {
+                network.cut(others().map(|from| (from, one)));
+                format!("nothing reaches member {one}")
+            }
+            4 => {
+                network.cut([(one, other), (other, one)]);
+                format!("members {one} and {other} do not reach each other")
+            }
+            5 => {
+                (0..count).for_each(|member| network.cut_off(member));
+                "nobody reaches anybody".to_owned()
+            }
+            6 => {
+                let slow = self.random.random_range(3_000..120_000);
+                network.set_weather(Weather { latency_us: 100..slow, breaks_one_in: 0 });
+                format!("frames take up to {slow} us")
+            }
+            _ => {
+                let breaks_one_in = self.random.random_range(10..300);
+                network.set_weather(Weather { latency_us: 50..20_000, breaks_one_in });
+                format!("one frame in {breaks_one_in} breaks its stream")
+            }
+        }
+    }
+
+    async fn torment_processes(mut self) {
+        while self.goes_on() {
+            self.sleep_ms(100..2_000).await;
+            let world = self.world.clone();
+            let _hands = world.hands().await;
+            let Some(&member) = world.running().choose(&mut self.random) else { continue };
+            let name = self.break_process(member).await;
+            self.sleep_ms(0..1_500).await;
+            self.boot_all().await;
+            self.fault(&name, Phase::End);
+        }
+    }
+
+    async fn break_process(&mut self, member: usize) -> String {
+        let begin = |nemesis: &Nemesis, name: String| {
+            nemesis.fault(&name, Phase::Begin);
+            name
+        };
+        match self.random.random_range(0..12) {
+            0..3 => {
+                let name = begin(self, format!("member {member} loses its power"));
+                self.world.end(member, End::PowerLoss).await;
+                name
+            }
+            3 => {
+                let name = begin(self, format!("member {member} is killed"));
+                self.world.end(member, End::Kill).await;
+                name
+            }
+            4 => {
+                let name = begin(self, format!("member {member} stops"));
+                if self.random.random_bool(0.7) {
+                    // What comes of it is seen by the clients.
+                    let _ = self.world.member(member).hand_over().await;
+                }
+                self.world.end(member, End::Stop).await;
+                name
+            }
+            5 => {
+                let name = begin(self, "all members lose their power".to_owned());
+                self.world.crash_all().await;
+                name
+            }
+            6 => {
+                let name = begin(self, "the leader hands over".to_owned());
+                if let Some(leader) = self.world.leader() {
+                    let _ = self.world.member(leader).hand_over().await;
+                }
+                name
+            }
+            kind => {
+                let fault = match kind {
+                    7 | 8 => Fault::PowerLoss,
+                    9 | 10 => Fault::Eio,
+                    _ => Fault::NoSpace,
+                };
+                let operations = self.random.random_range(0..30);
+                let name = begin(
+                    self,
+                    format!("{fault:?} at member {member} after {operations} changes of its disk"),
+                );
+                self.world.break_disk_after(member, operations, fault);
+                let world = self.world.clone();
+                world.holds_within(Duration::from_secs(2), || !world.is_well(member)).await;
+                // A disk that fails may come back with its machine, or after a power cycle.
+                let how = if fault == Fault::PowerLoss || self.random.random_bool(0.5) {
+                    End::PowerLoss
+                } else {
+                    End::Kill
+                };
+                self.world.end(member, how).await;
+                name
+            }
+        }
+    }
+
+    /// Starts every process that is gone, and again those that cannot go on.
+    async fn boot_all(&self) {
+        for member in 0..self.world.machines() {
+            if self.world.process(member).is_some() && !self.world.is_well(member) {
+                self.world.end(member, End::Kill).await;
+            }
+            if self.world.process(member).is_none() && !self.world.is_retired(member) {
+                self.world.boot(member).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! One random run: clients, faults, and the checker's judgement.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft_rt_sim::SimRuntime;
+use parking_lot::Mutex;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use zke_check::event::Event;
+use zke_check::{History, Verdict};
+use zke_consensus::{AsyncRuntime, Options};
+use zke_tree::State;
+
+use crate::chronicle::{self, Chronicle, Line};
+use crate::client::{Client, Load};
+use crate::nemesis::{self, Plan};
+use crate::requests;
+use crate::world::{self, World};
+
+/// After the last fault every member serves again, and every client has written again, within so long.
+const RECOVERY_DEADLINE: Duration = Duration::from_secs(30);
+/// As long as the first election may take.
+const START_DEADLINE: Duration = Duration::from_secs(10);
+/// How many lines before its end a failed run shows.
+const SHOWN: usize = 60;
+
+/// What came of a seed.
+pub struct Outcome {
+    pub seed: u64,
+    /// All that happened; a run that panicked has none.
+    pub lines: Vec<Line>,
+    pub findings: Vec<String>,
+    pub summary: String,
+}
+
+/// Runs one seed to its end and has it judged.
+pub fn run(seed: u64) -> Outcome {
+    let kept = Arc::new(Mutex::new(None::<Arc<Chronicle>>));
+    let keep = kept.clone();
+    let mut random = StdRng::seed_from_u64(seed);
+    let options = options(&mut random);
+    let shape = Shape::draw(&mut random);
+    let ran = catch_unwind(AssertUnwindSafe(|| {
+        world::run_with(seed, options, move |world| async move {
+            *keep.lock() = Some(world.chronicle().clone());
+            story(world, shape).await;
+        })
+    }));
+    match ran {
+        Ok(lines) => judge(seed, lines),
+        Err(panic) => {
+            let lines = kept.lock().take().map(|chronicle| chronicle.take()).unwrap_or_default();
+            let said = panic.downcast_ref::<String>().map(String::as_str);
+            let said =
+                said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
+            let findings = vec![format!("PANIC: {said}")];
+            Outcome { seed, lines, findings, summary: String::new() }
+        }
+    }
+}
+
+/// What differs between seeds besides the dice.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    members: usize,
+    clients: usize,
+    plan: Plan,
+    length: Duration,
+}
+
+impl Shape {
+    fn draw(random: &mut StdRng) -> Shape {
+        Shape {
+            members: if random.random_bool(0.75) { 3 } else { 5 },
+            clients: random.random_range(3..7),
+            plan: Plan {
+                network: random.random_bool(0.8),
+                processes: random.random_bool(0.8),
+                membership: random.random_bool(0.4),
+            },
+            length: Duration::from_secs(random.random_range(6..14)),
+        }
+    }
+}
+
+fn options(random: &mut StdRng) -> Options {
+    Options {
+        session_timeout_ms_min: 2_000,
+        // So that snapshots are taken, the log is purged, and members that were away get a snapshot.
+        snapshot_entries: random.random_range(40..400),
+        keep_entries: random.random_range(20..100),
+        ..Options::default()
+    }
+}
+
+async fn story(world: World, shape: Shape) {
+    world.note(format!("seed {}: {shape:?}", world.seed()));
+    world.start_members(shape.members).await;
+    world.wait_all_serving(START_DEADLINE).await;
+    let load = Load::for_clients(shape.clients);
+    let clients: Vec<_> = (0..shape.clients)
+        .map(|number| SimRuntime::spawn(Client::new(world.clone(), load.clone(), number).run()))
+        .collect();
+    let until_us = world.chronicle().now_us() + u64::try_from(shape.length.as_micros()).unwrap_or(u64::MAX);
+    nemesis::torment(world.clone(), shape.plan, until_us).await;
+    world.heal();
+    let recovered = || {
+        let voters = world.voters();
+        !voters.is_empty() && voters.iter().all(|voter| world.serves(*voter))
+    };
+    assert!(
+        world.holds_within(RECOVERY_DEADLINE, recovered).await,
+        "LIVE: not every voter serves within {RECOVERY_DEADLINE:?} after the last fault"
+    );
+    let healed_us = world.chronicle().now_us();
+    let wrote = world.holds_within(RECOVERY_DEADLINE, || load.all_wrote_since(healed_us)).await;
+    assert!(
+        wrote,
+        "LIVE: a client had no write acknowledged within {RECOVERY_DEADLINE:?} after the last fault"
+    );
+    load.end();
+    for client in clients {
+        client.await.expect("a client does not panic");
+    }
+    world.wait_equal_among(&world.voters(), RECOVERY_DEADLINE).await;
+    dump(&world);
+}
+
+/// Writes down the whole tree, as one member has it.
+fn dump(world: &World) {
+    let member = world.voters()[0];
+    let ensemble = world.member(member);
+    let state = ensemble.state().read();
+    let mut paths = vec!["/".to_owned()];
+    let mut nodes = 0;
+    while let Some(path) = paths.pop() {
+        nodes += 1;
+        paths.extend(dump_node(world, &state, path));
+    }
+    let (at_us, zxid) = (world.chronicle().now_us(), state.last_zxid().0);
+    world.chronicle().saw(Event::Dump { at_us, zxid, roots: vec!["/".to_owned()], nodes });
+}
+
+/// Returns the paths of the node's children.
+fn dump_node(world: &World, state: &State, path: String) -> Vec<String> {
+    let (data, stat) = state.get_data(&path, &[]).expect("lists are open");
+    let (children, _) = state.get_children(&path, &[]).expect("lists are open");
+    let above = path.trim_end_matches('/').to_owned();
+    let text = String::from_utf8_lossy(&data.unwrap_or_default()).as_ref().into();
+    world.chronicle().saw(Event::Node { path, data: Some(text), stat: requests::fields(&stat) });
+    children.into_iter().map(|name| format!("{above}/{name}")).collect()
+}
+
+fn judge(seed: u64, lines: Vec<Line>) -> Outcome {
+    let history = match History::of(chronicle::events(&lines)) {
+        Ok(history) => history,
+        Err(error) => {
+            let findings = vec![format!("the history cannot be read: {error}")];
+            return Outcome { seed, lines, findings, summary: String::new() };
+        }
+    };
+    let report = zke_check::check(&history, &zke_check::Options::default());
+    let mut findings: Vec<String> =
+        report.findings.iter().map(|finding| format!("{}: {}", finding.oracle, finding.message)).collect();
+    if report.verdict() == Verdict::Undecided {
+        findings.extend(report.too_hard.iter().map(|what| format!("too hard: {what}")));
+    }
+    let figures = &report.figures;
+    let summary = format!(
+        "{} operations, {} writes acknowledged, {} unknown, {} reads, {} watch events",
+        figures.operations,
+        figures.acknowledged_writes,
+        figures.unknown_writes,
+        figures.reads,
+        figures.watch_events
+    );
+    Outcome { seed, lines, findings, summary }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let from = self.lines.len().saturating_sub(SHOWN);
+        writeln!(
+            f,
+            "seed {}: the last {} of {} lines:",
+            self.seed,
+            self.lines.len() - from,
+            self.lines.len()
+        )?;
+        for line in &self.lines[from..] {
+            writeln!(f, "{line}")?;
+        }
+        for finding in &self.findings {
+            writeln!(f, "{finding}")?;
+        }
+        write!(
+            f,
+            "again: ZKE_SIM_FIRST={} ZKE_SIM_SEEDS=1 cargo test -p zke-sim --test random -- --nocapture",
+            self.seed
+        )
+    }
+}

@@ -1,0 +1,542 @@
+//! The world of a simulation: machines with disks and members on them, and the network between them.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use openraft_rt_sim::{SimInstant, SimRuntime};
+use parking_lot::Mutex;
+use zkd::barriers::Barriers;
+use zkd::hub::Hub;
+use zkd::stats::Stats;
+use zke_check::event::Event;
+use zke_consensus::clock::{Instant, RuntimeClock};
+use zke_consensus::{AsyncRuntime, Drivers, Ensemble, Observer, Options, PeerNode, Role, Serving, Setup};
+use zke_storage::disk::Fault;
+use zke_storage::{DiskState, SimDisk};
+use zke_tree::{Applied, Command, EnsembleId, LogIndex, State};
+use zke_wire::SessionId;
+
+use crate::chronicle::{Chronicle, Line};
+use crate::mutant::{self, Mutant};
+use crate::network::{SimNetwork, SimTransport};
+
+pub type Member = Ensemble<SimRuntime>;
+
+/// Small, so that runs cross segments.
+const SEGMENT_BYTES: u64 = 64 << 10;
+
+#[derive(Clone)]
+pub struct World {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    seed: u64,
+    network: SimNetwork,
+    chronicle: Arc<Chronicle>,
+    options: Options,
+    minted: Mutex<u64>,
+    machines: Mutex<Vec<Machine>>,
+    mutant: Option<Mutant>,
+    /// Held by whoever ends processes and starts them again.
+    hands: tokio::sync::Mutex<()>,
+}
+
+/// A place for a member: its disk outlives its processes.
+struct Machine {
+    disk: SimDisk,
+    process: Option<Process>,
+    /// Its member left the ensemble for ever.
+    retired: bool,
+}
+
+/// One run of a member on its machine.
+#[derive(Clone)]
+pub struct Process {
+    pub ensemble: Member,
+    pub hub: Arc<Hub>,
+    pub barriers: Arc<Barriers>,
+    pub mutant: Option<Mutant>,
+    witness: Arc<Witness>,
+    failed: Arc<AtomicBool>,
+}
+
+/// What becomes of a process and of what it wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// In order: it stops by itself.
+    Stop,
+    /// At once; the machine goes on, and with it everything that was written.
+    Kill,
+    /// The machine loses its power, and what was not synced.
+    PowerLoss,
+}
+
+/// Runs `scenario` in a world made from `seed` and returns what happened.
+pub fn run<F: Future<Output = ()> + Send + 'static>(
+    seed: u64,
+    scenario: impl FnOnce(World) -> F + Send + 'static,
+) -> Vec<Line> {
+    run_with(seed, Options::default(), scenario)
+}
+
+/// The same with other options than a daemon's.
+pub fn run_with<F: Future<Output = ()> + Send + 'static>(
+    seed: u64,
+    options: Options,
+    scenario: impl FnOnce(World) -> F + Send + 'static,
+) -> Vec<Line> {
+    let mut runtime = SimRuntime::with_seed(seed);
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let written = lines.clone();
+    runtime.block_on(async move {
+        let chronicle = Arc::new(Chronicle::begin());
+        let inner = Inner {
+            seed,
+            network: SimNetwork::new(seed),
+            chronicle: chronicle.clone(),
+            options: Options { serve_at_once: true, ..options },
+            minted: Mutex::default(),
+            machines: Mutex::default(),
+            mutant: Mutant::from_env(),
+            hands: tokio::sync::Mutex::new(()),
+        };
+        let world = World { inner: Arc::new(inner) };
+        scenario(world.clone()).await;
+        world.stop_all().await;
+        *written.lock() = chronicle.take();
+    });
+    drop(runtime);
+    std::mem::take(&mut *lines.lock())
+}
+
+fn address(member: usize) -> PeerNode {
+    PeerNode { pod: format!("server.{member}"), address: format!("member-{member}:2888") }
+}
+
+/// The machine whose member has this pod's name.
+pub fn machine_of(pod: &str) -> Option<usize> {
+    pod.strip_prefix("server.")?.parse().ok()
+}
+
+/// Machines and processes.
+impl World {
+    /// A new ensemble on blank disks.
+    pub async fn start_members(&self, count: usize) {
+        for member in 0..count {
+            self.add_machine();
+            self.boot(member).await;
+        }
+        for member in 0..count {
+            let ensemble = self.member(member);
+            let others = (0..count).filter(|other| *other != member).map(address).collect();
+            let fresh = EnsembleId((u128::from(self.inner.seed) | 1 << 127).to_be_bytes());
+            SimRuntime::spawn(async move {
+                let started = ensemble.first_start(fresh, address(member).address, others, member == 0).await;
+                started.expect("all disks are blank");
+            });
+        }
+    }
+
+    /// One more process, on a disk of its own that waits to be brought into an ensemble. Returns its number.
+    pub async fn start_blank(&self) -> usize {
+        let member = self.add_machine();
+        self.boot(member).await;
+        member
+    }
+
+    fn add_machine(&self) -> usize {
+        let mut machines = self.inner.machines.lock();
+        let disk = SimDisk::new(self.inner.seed ^ (machines.len() as u64 + 1));
+        machines.push(Machine { disk, process: None, retired: false });
+        machines.len() - 1
+    }
+
+    /// How many machines there ever were.
+    pub fn machines(&self) -> usize {
+        self.inner.machines.lock().len()
+    }
+
+    /// Starts a process on a machine that has none.
+    pub async fn boot(&self, member: usize) {
+        let disk = self.disk(member);
+        mutant::before_boot(self.inner.mutant, &disk, SEGMENT_BYTES);
+        let hub = Arc::new(Hub::new(Arc::new(Stats::default())));
+        let chronicle = self.inner.chronicle.clone();
+        let (mutant, touched) = (self.inner.mutant, Mutex::default());
+        let witness = Arc::new(Witness { member, chronicle, hub: hub.clone(), touched, mutant });
+        let setup = Setup {
+            log_disk: mutant::log_disk(self.inner.mutant, &disk),
+            disk,
+            segment_bytes: SEGMENT_BYTES,
+            pod: address(member).pod,
+            joins_by_itself: true,
+            fresh_member_id: self.fresh_member_id(member),
+            options: self.inner.options.clone(),
+            drivers: Drivers::Inline,
+            transport: Arc::new(SimTransport::new(self.inner.network.clone(), member)),
+            clock: Arc::new(RuntimeClock::<SimRuntime>::starting_now()),
+            observer: witness.clone(),
+        };
+        let ensemble = match Ensemble::<SimRuntime>::start(setup).await {
+            Ok(ensemble) => ensemble,
+            Err(error) => panic!("member {member} does not start on its disk: {error:?}"),
+        };
+        hub.reached(&ensemble.state().read());
+        let (barriers, failed) = (Arc::new(Barriers::default()), Arc::new(AtomicBool::new(false)));
+        let process = Process { ensemble, hub, barriers, mutant, witness, failed };
+        self.inner.network.listen(&address(member).address, member, process.ensemble.clone());
+        self.inner.machines.lock()[member].process = Some(process.clone());
+        SimRuntime::spawn(process.clone().let_clients_in());
+        let takes_barriers = process.clone();
+        SimRuntime::spawn(async move {
+            takes_barriers.barriers.run(&takes_barriers.ensemble, &takes_barriers.hub).await
+        });
+        SimRuntime::spawn(self.clone().await_failure(member, process));
+        self.note(format!("member {member} runs"));
+    }
+
+    async fn await_failure(self, member: usize, process: Process) {
+        let reason = process.ensemble.failed().await;
+        process.failed.store(true, Relaxed);
+        self.note(format!("member {member} cannot go on: {reason}"));
+    }
+
+    /// Ends the process on a machine, if there is one.
+    pub async fn end(&self, member: usize, how: End) {
+        let Some(process) = self.inner.machines.lock()[member].process.take() else { return };
+        self.note(format!("member {member} ends: {how:?}"));
+        if how != End::Stop {
+            self.reboot_disk(member, how);
+            self.inner.network.unplug(member);
+        }
+        process.hub.serve(false);
+        process.ensemble.shutdown().await;
+        if how == End::Stop {
+            self.inner.network.unplug(member);
+            self.reboot_disk(member, End::Kill);
+        }
+    }
+
+    fn reboot_disk(&self, member: usize, how: End) {
+        let disk = &mut self.inner.machines.lock()[member].disk;
+        *disk = if how == End::PowerLoss { disk.crash() } else { disk.kill() };
+    }
+
+    fn fresh_member_id(&self, member: usize) -> u64 {
+        if self.inner.mutant == Some(Mutant::ReusedId) {
+            return member as u64 + 1;
+        }
+        let mut minted = self.inner.minted.lock();
+        *minted += 1;
+        self.inner.seed.wrapping_mul(31) + *minted
+    }
+
+    /// Ends one process in order and starts it again on its disk.
+    pub async fn restart(&self, member: usize) {
+        self.end(member, End::Stop).await;
+        self.boot(member).await;
+    }
+
+    /// Ends one process, whatever it was at, as its machine loses its power; starts it again.
+    pub async fn crash(&self, member: usize) {
+        self.end(member, End::PowerLoss).await;
+        self.boot(member).await;
+    }
+
+    /// Kills every process at once; disks keep only what was made durable, and whatever else the seed says.
+    pub async fn crash_all(&self) {
+        for member in 0..self.machines() {
+            self.reboot_disk(member, End::PowerLoss);
+        }
+        for member in 0..self.machines() {
+            self.end(member, End::PowerLoss).await;
+        }
+    }
+
+    pub async fn restart_all(&self) {
+        for member in (0..self.machines()).filter(|member| !self.is_retired(*member)) {
+            self.boot(member).await;
+        }
+    }
+
+    async fn stop_all(&self) {
+        self.inner.network.forget();
+        for member in 0..self.machines() {
+            self.end(member, End::Stop).await;
+        }
+    }
+
+    /// The process on a machine whose member left for ever.
+    pub async fn retire(&self, member: usize) {
+        self.inner.machines.lock()[member].retired = true;
+        self.end(member, End::Stop).await;
+    }
+
+    pub fn is_retired(&self, member: usize) -> bool {
+        self.inner.machines.lock()[member].retired
+    }
+
+    /// The right to end processes and to start them again, for as long as it is held.
+    pub async fn hands(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.inner.hands.lock().await
+    }
+
+    /// The machine gets a new, empty disk in the place of its old one, which nobody sees again.
+    pub fn lose_disk(&self, member: usize) {
+        let mut machines = self.inner.machines.lock();
+        assert!(machines[member].process.is_none(), "a process loses its disk only when it is gone");
+        machines[member].disk = SimDisk::new(self.inner.seed ^ self.inner.chronicle.now_us());
+    }
+
+    fn disk(&self, member: usize) -> SimDisk {
+        self.inner.machines.lock()[member].disk.clone()
+    }
+
+    /// Lets one of the machine's next changes of its disk go wrong, `operations` from now.
+    pub fn break_disk_after(&self, member: usize, operations: u64, fault: Fault) {
+        let disk = self.disk(member);
+        disk.inject(disk.operations() + operations, fault);
+    }
+
+    /// Lets the power of one member's machine go off at one of its next changes of the disk, `operations` from now.
+    pub fn lose_power_after(&self, member: usize, operations: u64) {
+        self.break_disk_after(member, operations, Fault::PowerLoss);
+    }
+}
+
+/// Looking at it.
+impl World {
+    pub fn seed(&self) -> u64 {
+        self.inner.seed
+    }
+
+    pub fn network(&self) -> &SimNetwork {
+        &self.inner.network
+    }
+
+    pub fn chronicle(&self) -> &Arc<Chronicle> {
+        &self.inner.chronicle
+    }
+
+    pub fn note(&self, what: impl Into<String>) {
+        self.inner.chronicle.note(what);
+    }
+
+    /// The process that runs on a machine, if there is one.
+    pub fn process(&self, member: usize) -> Option<Process> {
+        self.inner.machines.lock()[member].process.clone()
+    }
+
+    /// Whether a process runs there and can go on.
+    pub fn is_well(&self, member: usize) -> bool {
+        self.process(member).is_some_and(|process| !process.failed.load(Relaxed))
+    }
+
+    /// The handle of one member, for administration. Its process has to run.
+    pub fn member(&self, member: usize) -> Member {
+        self.process(member).expect("this member runs").ensemble
+    }
+
+    /// The numbers of those that run.
+    pub fn running(&self) -> Vec<usize> {
+        (0..self.machines()).filter(|member| self.process(*member).is_some()).collect()
+    }
+
+    /// How the others reach a member.
+    pub fn node(&self, member: usize) -> PeerNode {
+        address(member)
+    }
+
+    pub fn serves(&self, member: usize) -> bool {
+        let serving = |process: Process| *process.ensemble.serving().borrow() == Serving::Yes;
+        self.process(member).is_some_and(serving)
+    }
+
+    pub fn leader(&self) -> Option<usize> {
+        self.running().into_iter().find(|member| self.member(*member).status().role == Role::Leader)
+    }
+
+    /// The machines whose members vote, as the leader knows it; none without a leader.
+    pub fn voters(&self) -> Vec<usize> {
+        let Some(leader) = self.leader() else { return Vec::new() };
+        let status = self.member(leader).status();
+        let mut voters: Vec<usize> = status
+            .voter_sets
+            .iter()
+            .flatten()
+            .filter_map(|id| machine_of(&status.members.get(id)?.pod))
+            .collect();
+        voters.sort_unstable();
+        voters.dedup();
+        voters
+    }
+
+    pub fn mutant(&self) -> Option<Mutant> {
+        self.inner.mutant
+    }
+
+    pub fn exists(&self, member: usize, path: &str) -> bool {
+        self.member(member).state().read().exists(path, &[]).is_ok()
+    }
+
+    pub fn has_session(&self, member: usize, session: SessionId) -> bool {
+        self.member(member).state().read().session(session).is_some()
+    }
+}
+
+/// Doing something with it, and waiting for it.
+impl World {
+    /// Runs something beside the scenario, until the world ends.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        SimRuntime::spawn(task);
+    }
+
+    pub async fn sleep(&self, duration: Duration) {
+        SimRuntime::sleep(duration).await;
+    }
+
+    /// Waits until something holds; false if it does not in time.
+    pub async fn holds_within(&self, deadline: Duration, holds: impl Fn() -> bool) -> bool {
+        let start = SimInstant::now();
+        while !holds() {
+            if SimInstant::now() - start >= deadline {
+                return false;
+            }
+            SimRuntime::sleep(Duration::from_millis(5)).await;
+        }
+        true
+    }
+
+    async fn wait_until(&self, what: &str, deadline: Duration, holds: impl Fn() -> bool) {
+        assert!(self.holds_within(deadline, holds).await, "seed {}: not in time: {what}", self.inner.seed);
+        self.note(what);
+    }
+
+    pub async fn wait_serving(&self, member: usize, deadline: Duration) {
+        self.wait_until(&format!("member {member} serves"), deadline, || self.serves(member)).await;
+    }
+
+    pub async fn wait_all_serving(&self, deadline: Duration) {
+        let running = self.running();
+        self.wait_until("all serve", deadline, || running.iter().all(|member| self.serves(*member))).await;
+    }
+
+    pub async fn wait_retired(&self, member: usize, deadline: Duration) {
+        let ensemble = self.member(member);
+        let retired = || ensemble.status().identity.state == DiskState::Retired;
+        self.wait_until(&format!("member {member} knows that it is retired"), deadline, retired).await;
+    }
+
+    /// Until all of `members` have applied the same and agree on it.
+    pub async fn wait_equal_among(&self, members: &[usize], deadline: Duration) {
+        let ensembles: Vec<Member> = members.iter().map(|member| self.member(*member)).collect();
+        let views = || {
+            ensembles.iter().map(|ensemble| {
+                let state = ensemble.state().read();
+                (state.applied(), state.digest())
+            })
+        };
+        self.wait_until("all equal", deadline, || views().all(|view| Some(view) == views().next())).await;
+    }
+
+    pub async fn wait_equal(&self, deadline: Duration) {
+        self.wait_equal_among(&self.running(), deadline).await;
+    }
+
+    pub fn propose(&self, member: usize, command: Command) -> u64 {
+        self.member(member).propose(command).expect("there is room")
+    }
+
+    /// Waits until a member applied a command of its own.
+    pub async fn wait_own(&self, member: usize, sequence: u64) {
+        let ensemble = self.member(member);
+        let applied = || {
+            let state = ensemble.state().read();
+            state.mark(ensemble.origin()) >= sequence
+        };
+        self.wait_until(&format!("member {member} applied its {sequence}"), Duration::from_secs(10), applied)
+            .await;
+    }
+
+    /// Proposes on one member and waits until that member applied it.
+    pub async fn propose_and_wait(&self, member: usize, command: Command) {
+        let sequence = self.propose(member, command);
+        self.wait_own(member, sequence).await;
+    }
+
+    /// A client of `member` was heard from.
+    pub fn touch(&self, member: usize, session: SessionId) {
+        let process = self.process(member).expect("this member runs");
+        process.witness.touched.lock().push(session);
+    }
+
+    pub fn cut_off(&self, member: usize) {
+        self.note(format!("member {member} is cut off"));
+        self.inner.network.cut_off(member);
+    }
+
+    pub fn heal(&self) {
+        self.note("the network heals");
+        self.inner.network.heal();
+    }
+}
+
+impl Process {
+    /// As the daemon does.
+    async fn let_clients_in(self) {
+        let mut serving = self.ensemble.serving();
+        loop {
+            let now = *serving.borrow_and_update();
+            self.hub.serve(now == Serving::Yes);
+            if serving.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Writes down what a member applies, and hands it on to the clients of that member.
+struct Witness {
+    member: usize,
+    chronicle: Arc<Chronicle>,
+    hub: Arc<Hub>,
+    touched: Mutex<Vec<SessionId>>,
+    mutant: Option<Mutant>,
+}
+
+impl Observer for Witness {
+    fn applied(&self, state: &State, applied: &Applied<'_>, own: bool) {
+        let who = if own { "its own" } else { "another's" };
+        let (member, sequence, zxid) = (self.member, applied.sequence, applied.zxid);
+        self.chronicle
+            .note(format!("member {member} applied {who} {sequence} at {zxid}: {:?}", applied.command));
+        let told = mutant::events_told(self.mutant, applied);
+        let Applied { sequence, command, zxid, over_quota, .. } = *applied;
+        let result = applied.result.clone();
+        self.hub.applied(state, &Applied { sequence, command, zxid, result, events: told, over_quota }, own);
+    }
+
+    fn entry_done(&self, state: &State, index: LogIndex) {
+        self.hub.entry_done(state, index);
+        self.chronicle.saw(Event::Member {
+            at_us: self.chronicle.now_us(),
+            member: format!("m{}", self.member),
+            zxid: state.last_zxid().0,
+            index: Some(index.0),
+            digest: format!("{:016x}", state.digest()),
+        });
+    }
+
+    fn replaced(&self, state: &State) {
+        self.chronicle.note(format!("member {} installed a snapshot", self.member));
+        self.hub.replaced(state);
+    }
+
+    fn drain_touched(&self, out: &mut Vec<SessionId>) {
+        out.append(&mut self.touched.lock());
+        self.hub.drain_touched(out);
+    }
+}
