@@ -11,6 +11,7 @@ use zke_e2e::progress::Progress;
 
 mod bench;
 mod crds;
+mod differences;
 mod folder;
 mod image;
 mod kazoo;
@@ -45,6 +46,8 @@ enum Command {
     Bench(bench::Options),
     /// Run kazoo's own test suite, unchanged, against zkd.
     Kazoo(kazoo::Options),
+    /// Ask Apache ZooKeeper and zkd the same and compare what they answer; see docs/differences.md.
+    Differences(differences::Options),
     /// Write crds/*.yaml from the types in operator/api.
     Crds,
     /// The local Kubernetes alone, without operator or ensemble.
@@ -85,6 +88,7 @@ fn run() -> Result<()> {
         Command::Image { push_dir } => image::write(&checkout, push_dir.as_deref(), &progress),
         Command::Bench(options) => bench::run(&checkout, &options, &progress),
         Command::Kazoo(options) => kazoo::run(&checkout, &options, &progress),
+        Command::Differences(options) => differences::run(&checkout, &options, &progress),
         Command::Crds => crds::write(&checkout),
         Command::Cluster(Cluster::Up) => local::cluster_up(&checkout, &progress).map(drop),
     }

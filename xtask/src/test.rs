@@ -7,7 +7,7 @@ use zke_e2e::checkout::Checkout;
 use zke_e2e::program::Program;
 use zke_e2e::progress::{Progress, clock};
 
-use crate::{kazoo, local, up};
+use crate::{differences, kazoo, local, up};
 
 /// No stage may use up the whole of what continuous integration grants.
 const STAGE_LIMIT: Duration = Duration::from_secs(45 * 60);
@@ -18,6 +18,9 @@ const STAGES: [(&str, &[&str]); 3] = [
     ("lints", &["clippy", "--locked", "--workspace", "--all-targets", "--", "--deny", "warnings"]),
     ("unit tests and simulation", &["test", "--locked", "--workspace", "--no-fail-fast"]),
 ];
+
+/// What clients see of Apache ZooKeeper and of zkd, side by side.
+const DIFFERENCES: &str = "differences to ZooKeeper";
 
 /// Tests on the local Kubernetes are ignored by plain `cargo test`. The whole workspace is named, here and below: for
 /// one package Cargo would choose other features of the libraries and compile all of them again.
@@ -127,6 +130,13 @@ fn run_stages(checkout: &Checkout, was_running: bool, progress: &Progress) -> Re
     }
     if !stage(checkout, progress, "clients in Rust, Python and Java", CLIENTS)? {
         failed.push("clients in Rust, Python and Java");
+    }
+    progress.say("\n=== differences to ZooKeeper: cargo xtask differences");
+    let alike =
+        progress.timed(DIFFERENCES, || differences::run(checkout, &differences::Options::quick(), progress));
+    if let Err(error) = alike {
+        progress.say(&format!("error: {error:#}"));
+        failed.push(DIFFERENCES);
     }
     local::parts(checkout, progress)?;
     if !stage(checkout, progress, "faults of real disks", FAULTS)? {
