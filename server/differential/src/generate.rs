@@ -64,7 +64,7 @@ pub fn program(seed: u64, root: &str) -> Program {
     let mut maker = Maker { random, root, theme, clients, steps: Vec::new() };
     maker.begin();
     let steps = maker.random.random_range(STEPS);
-    let expires = (seed % PROGRAMS_PER_EXPIRY == 0).then(|| maker.random.random_range(0..steps));
+    let expires = (seed.is_multiple_of(PROGRAMS_PER_EXPIRY)).then(|| maker.random.random_range(0..steps));
     for at in 0..steps {
         match expires {
             Some(step) if step == at => maker.expire(),
