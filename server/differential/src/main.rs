@@ -24,6 +24,9 @@ mod program;
 mod run;
 mod show;
 
+/// So that a long run is seen to get on: some 10,000 operations.
+const PROGRAMS_PER_LINE: usize = 300;
+
 #[derive(Parser, Debug)]
 struct Arguments {
     #[arg(long)]
@@ -72,6 +75,9 @@ fn run(arguments: &Arguments) -> Result<bool> {
         if let Some(difference) = outcome.difference {
             println!("{}\n", pair.shrink(difference)?);
             tally.differences += 1;
+        }
+        if tally.programs % PROGRAMS_PER_LINE == 0 {
+            println!("… {} operations", tally.operations());
         }
         if tally.operations() >= arguments.operations || tally.differences >= arguments.differences {
             break;
