@@ -347,19 +347,21 @@ fn unfounded(at: &At<'_, '_>, watch: &Watch, zxid: i64, times: usize) -> Option<
         EventKind::NodeChildrenChanged => change.parent() == Some(&watch.path),
         kind => change.kind() == kind && change.path == watch.path,
     });
-    let causes = causes.count();
-    if times <= causes {
+    let causes: Vec<_> = causes.collect();
+    if times <= causes.len() {
         return None;
     }
-    // At the end of a session ephemerals go that nobody knows of beside those that are known.
     let is_open = match watch.kind {
         EventKind::NodeChildrenChanged => at.changes.has_open_children(&watch.path),
         _ => at.changes.is_open(&watch.path) || at.changes.is_mortal(&watch.path, zxid),
     };
-    match (is_open, causes) {
-        (true, _) => None,
-        (false, 0) => Some(Fault::Invented { event: event() }),
-        (false, _) => Some(Fault::Doubled { event: event() }),
+    // At the end of a session ephemerals go that nobody knows of, beside those that are known.
+    let of_an_end = watch.kind == EventKind::NodeChildrenChanged
+        && causes.iter().any(|change| at.history.operations[change.by].op == Op::Close {});
+    match (is_open, causes.is_empty()) {
+        (true, none) if none || of_an_end => None,
+        (_, true) => Some(Fault::Invented { event: event() }),
+        (_, false) => Some(Fault::Doubled { event: event() }),
     }
 }
 
