@@ -204,6 +204,8 @@ fn served(history: &History, changes: &Changes) -> Vec<Fault> {
 fn early(history: &History, lives: &HashMap<i64, Life<'_>>) -> Vec<Fault> {
     struct Contact<'a> {
         heard_us: u64,
+        /// By when the client has to say something again; whoever is later may be let go at any moment.
+        due_us: u64,
         timeout_ms: u64,
         told: Option<(u64, Witness<'a>)>,
     }
@@ -214,9 +216,11 @@ fn early(history: &History, lives: &HashMap<i64, Life<'_>>) -> Vec<Fault> {
         match item {
             Item::Session(event) if event.state == SessionState::Connected => {
                 let Some(timeout_ms) = event.timeout_ms else { continue };
-                let contact =
-                    contacts.entry(event.session).or_insert(Contact { heard_us: 0, timeout_ms, told: None });
+                let new = Contact { heard_us: 0, due_us: 0, timeout_ms, told: None };
+                let contact = contacts.entry(event.session).or_insert(new);
                 contact.timeout_ms = timeout_ms;
+                contact.due_us =
+                    contact.due_us.max(event.at_us.saturating_add(timeout_ms.saturating_mul(1000)));
             }
             Item::Session(event) if event.state == SessionState::Expired => {
                 if let Some(contact) = contacts.get_mut(&event.session) {
@@ -226,8 +230,12 @@ fn early(history: &History, lives: &HashMap<i64, Life<'_>>) -> Vec<Fault> {
             // The server heard of it no earlier than it was sent.
             Item::Returned(index) if !history.operations[*index].is_unknown() => {
                 let operation = &history.operations[*index];
-                if let Some(contact) = contacts.get_mut(&operation.session) {
+                if let Some(contact) = contacts.get_mut(&operation.session)
+                    && operation.invoked_us <= contact.due_us
+                {
                     contact.heard_us = contact.heard_us.max(operation.invoked_us);
+                    contact.due_us =
+                        contact.due_us.max(contact.heard_us + contact.timeout_ms.saturating_mul(1000));
                 }
             }
             Item::Invoked(index) if history.operations[*index].op == (Op::Close {}) => {
