@@ -368,6 +368,10 @@ impl<R: AsyncRuntime> Inner<R> {
             if let Some(index) = self.barrier_index().await {
                 return Some(index);
             }
+            #[cfg(feature = "fault")]
+            if zke_tree::fault::is_on("barrier-asked-once") {
+                return None;
+            }
             R::sleep(REFUSAL_PAUSE).await;
         }
         None

@@ -44,6 +44,8 @@ impl<R: AsyncRuntime> RaftStateMachine<TypeConfig<R>> for StateMachine {
         while let Some(chunk) = chunks.next().await {
             let (entries, responders): (Vec<_>, Vec<_>) =
                 chunk.into_iter().collect::<io::Result<Vec<_>>>()?.into_iter().unzip();
+            #[cfg(feature = "fault")]
+            let entries = out_of_order(entries);
             let replica = self.replica.clone();
             let applied =
                 self.apply.run(move || entries.into_iter().try_for_each(|entry| replica.apply(entry)));
@@ -74,6 +76,16 @@ impl<R: AsyncRuntime> RaftStateMachine<TypeConfig<R>> for StateMachine {
     async fn get_current_snapshot(&mut self) -> io::Result<Option<RaftSnapshot>> {
         self.snapshots.current()
     }
+}
+
+/// The fault `out-of-order`: where two commands came together, the second is applied in the place of the first.
+#[cfg(feature = "fault")]
+fn out_of_order(mut entries: Vec<crate::types::RaftEntry>) -> Vec<crate::types::RaftEntry> {
+    if zke_tree::fault::is_on("out-of-order") && entries.len() >= 2 {
+        let (one, other) = entries.split_at_mut(1);
+        std::mem::swap(&mut one[0].payload, &mut other[0].payload);
+    }
+    entries
 }
 
 /// Writes a snapshot while entries go on being applied.

@@ -1,7 +1,7 @@
 //! Ways of being wrong on purpose, to see that the oracles see them: `ZKE_MUTANT=name` in a run's environment.
 //!
 //! Most stand at the seams of the simulation, where no line of the product changes: a disk whose syncs do nothing is what
-//! a log without fsync would be. The two that cannot are compiled into `tree` and `consensus` with the feature `fault`,
+//! a log without fsync would be. Those that cannot are compiled into `tree` and `consensus` with the feature `fault`,
 //! which only tests of this crate ask for, and which refuses to be compiled into anything without debug assertions.
 
 use zke_storage::disk::Ignored;
@@ -31,10 +31,14 @@ pub enum Mutant {
     ReusedId,
     /// A start takes the last entries of the log for a torn tail.
     CutTail,
+    /// Apply moves the mark of an origin over commands that are missing. Compiled into `tree`.
+    MarkOverGap,
+    /// A barrier that a leader cannot prove at once is never answered. Compiled into `consensus`.
+    BarrierAskedOnce,
 }
 
 impl Mutant {
-    pub const ALL: [(&'static str, Mutant); 8] = [
+    pub const ALL: [(&'static str, Mutant); 10] = [
         ("ack-before-fsync", Mutant::AckBeforeFsync),
         ("no-directory-sync", Mutant::NoDirectorySync),
         ("idle-sync", Mutant::IdleSync),
@@ -43,6 +47,8 @@ impl Mutant {
         ("out-of-order", Mutant::OutOfOrder),
         ("reused-id", Mutant::ReusedId),
         ("cut-tail", Mutant::CutTail),
+        ("mark-over-gap", Mutant::MarkOverGap),
+        ("barrier-asked-once", Mutant::BarrierAskedOnce),
     ];
 
     /// The one that this process was asked to be.

@@ -24,6 +24,8 @@ mod configuration;
 mod digest;
 mod distinguished_name;
 mod event;
+#[cfg(feature = "fault")]
+pub mod fault;
 mod ids;
 mod marks;
 mod node;

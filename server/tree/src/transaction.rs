@@ -168,6 +168,9 @@ impl Transaction<'_> {
         let ephemerals = self.sessions.remove(id).map_or_else(BTreeSet::new, |session| session.ephemerals);
         // Slots differ between members; the order of events must not.
         let paths: BTreeSet<String> = ephemerals.into_iter().map(|slot| self.tree.path_of(slot)).collect();
+        #[cfg(feature = "fault")]
+        let paths =
+            if crate::fault::is_on("left-ephemeral") { paths.into_iter().skip(1).collect() } else { paths };
         for path in &paths {
             let (parent, node) = self.tree.find_with_parent(path).expect("sessions own nodes that are there");
             self.remove(parent, node, path);
