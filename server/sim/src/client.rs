@@ -379,7 +379,7 @@ impl Client {
 }
 
 /// Requests of one client that may wait for their answers.
-const WINDOW: usize = 4;
+const WINDOW: usize = 3;
 
 async fn granted(stream: &mut FrameStream, buffer: &mut BytesMut) -> Option<ConnectResponse> {
     loop {

@@ -24,6 +24,7 @@ use crate::world::Process;
 const CATCH_UP: Duration = Duration::from_secs(1);
 const SESSIONLESS_TIMEOUT: Duration = Duration::from_secs(10);
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 fn frames() -> FrameDecoder {
     FrameDecoder::new(FrameDecoder::DEFAULT_MAX_LEN)
 }
@@ -90,9 +91,14 @@ async fn attach(
     request: ConnectRequest,
     fresh: Fresh,
 ) -> bool {
-    let mut last_zxid = process.hub.last_zxid();
-    let seen = last_zxid.wait_for(|zxid| *zxid >= request.last_zxid_seen);
-    if !matches!(SimRuntime::timeout(CATCH_UP, seen).await, Ok(Ok(_))) {
+    let last_zxid = process.hub.last_zxid();
+    // Looked at, not waited for: tokio's watch wakes those who wait in an order that no seed decides.
+    let seen = async {
+        while *last_zxid.borrow() < request.last_zxid_seen {
+            SimRuntime::sleep(LOOK_INTERVAL).await;
+        }
+    };
+    if SimRuntime::timeout(CATCH_UP, seen).await.is_err() {
         connection.end(Ending::Cut);
         return false;
     }

@@ -24,6 +24,9 @@ use crate::world::{self, World};
 const RECOVERY_DEADLINE: Duration = Duration::from_secs(30);
 /// As long as the first election may take.
 const START_DEADLINE: Duration = Duration::from_secs(10);
+/// Of the search for the place of writes of unknown outcome. A run that needs more is said to be undecided, and no
+/// failure: there are many more seeds, and LIN is the only oracle that searches.
+const SEARCH_STEPS: u64 = 200_000;
 /// How many lines before its end a failed run shows.
 const SHOWN: usize = 60;
 
@@ -75,13 +78,13 @@ impl Shape {
     fn draw(random: &mut StdRng) -> Shape {
         Shape {
             members: if random.random_bool(0.75) { 3 } else { 5 },
-            clients: random.random_range(3..7),
+            clients: random.random_range(3..6),
             plan: Plan {
                 network: random.random_bool(0.8),
                 processes: random.random_bool(0.8),
                 membership: random.random_bool(0.4),
             },
-            length: Duration::from_secs(random.random_range(6..14)),
+            length: Duration::from_secs(random.random_range(4..9)),
         }
     }
 }
@@ -162,15 +165,14 @@ fn judge(seed: u64, lines: Vec<Line>) -> Outcome {
             return Outcome { seed, lines, findings, summary: String::new() };
         }
     };
-    let report = zke_check::check(&history, &zke_check::Options::default());
-    let mut findings: Vec<String> =
+    let limits = zke_check::Options { search_steps: SEARCH_STEPS, ..zke_check::Options::default() };
+    let report = zke_check::check(&history, &limits);
+    let findings: Vec<String> =
         report.findings.iter().map(|finding| format!("{}: {}", finding.oracle, finding.message)).collect();
-    if report.verdict() == Verdict::Undecided {
-        findings.extend(report.too_hard.iter().map(|what| format!("too hard: {what}")));
-    }
+    let undecided = if report.verdict() == Verdict::Undecided { "; UNDECIDED" } else { "" };
     let figures = &report.figures;
     let summary = format!(
-        "{} operations, {} writes acknowledged, {} unknown, {} reads, {} watch events",
+        "{} operations, {} writes acknowledged, {} unknown, {} reads, {} watch events{undecided}",
         figures.operations,
         figures.acknowledged_writes,
         figures.unknown_writes,

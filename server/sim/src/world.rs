@@ -26,6 +26,8 @@ pub type Member = Ensemble<SimRuntime>;
 
 /// Small, so that runs cross segments.
 const SEGMENT_BYTES: u64 = 64 << 10;
+/// How late a process may notice that it serves no more; its lease says so at once to whoever reads.
+const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 
 #[derive(Clone)]
 pub struct World {
@@ -485,15 +487,17 @@ impl World {
 }
 
 impl Process {
-    /// As the daemon does.
+    /// As the daemon does, but by looking: tokio's watch wakes those who wait in an order that no seed decides.
     async fn let_clients_in(self) {
-        let mut serving = self.ensemble.serving();
+        let serving = self.ensemble.serving();
+        let mut before = false;
         loop {
-            let now = *serving.borrow_and_update();
-            self.hub.serve(now == Serving::Yes);
-            if serving.changed().await.is_err() {
-                return;
+            let now = *serving.borrow() == Serving::Yes;
+            if now != before {
+                self.hub.serve(now);
+                before = now;
             }
+            SimRuntime::sleep(LOOK_INTERVAL).await;
         }
     }
 }

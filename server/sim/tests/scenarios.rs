@@ -93,10 +93,17 @@ fn a_barrier_that_a_silent_quorum_did_not_answer_is_asked_again() {
 fn each_fails_where_its_fault_is_not_mended() {
     for (mutant, scenario, complaint) in [
         ("mark-over-gap", "a_command_that_raft_refused_is_not_lost_behind_one_that_it_took", "was lost"),
-        ("barrier-asked-once", "a_barrier_that_a_silent_quorum_did_not_answer_is_asked_again", "barriers were answered"),
+        (
+            "barrier-asked-once",
+            "a_barrier_that_a_silent_quorum_did_not_answer_is_asked_again",
+            "barriers were answered",
+        ),
     ] {
         let program = std::env::current_exe().expect("a test runs from a file");
-        let run = Program::new(program).args(["--exact", scenario, "--nocapture"]).env("ZKE_MUTANT", mutant).output();
+        let run = Program::new(program)
+            .args(["--exact", scenario, "--nocapture"])
+            .env("ZKE_MUTANT", mutant)
+            .output();
         let output = run.expect("this test can be run again");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && said.contains(complaint), "{mutant} was not noticed: {said}");
