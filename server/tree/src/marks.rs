@@ -33,7 +33,8 @@ impl Marks {
         }
         let is_next = sequence.checked_sub(1) == Some(self.get(origin));
         #[cfg(feature = "fault")]
-        let is_next = if crate::fault::is_on("mark-over-gap") { sequence > self.get(origin) } else { is_next };
+        let is_next =
+            if crate::fault::is_on("mark-over-gap") { sequence > self.get(origin) } else { is_next };
         if is_next {
             self.last_sequence.insert(origin, sequence);
         }
