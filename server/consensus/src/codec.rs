@@ -27,7 +27,7 @@ pub struct DecodeError {
     pub what: &'static str,
 }
 
-type Decoded<T> = Result<T, DecodeError>;
+pub type Decoded<T> = Result<T, DecodeError>;
 
 /// A cursor that names what it was reading when the bytes ran out.
 pub struct Decoder {

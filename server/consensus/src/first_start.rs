@@ -45,7 +45,7 @@ impl ProbeAnswer {
         out.freeze()
     }
 
-    fn decode(bytes: Bytes) -> Result<ProbeAnswer, DecodeError> {
+    pub(crate) fn decode(bytes: Bytes) -> Result<ProbeAnswer, DecodeError> {
         let mut decoder = Decoder::new(bytes, "probe answer");
         let member = MemberId(decoder.u64()?);
         let ensemble = decoder.ensemble()?;

@@ -22,6 +22,8 @@ mod ensemble;
 mod first_start;
 mod flush_watch;
 pub mod grpc;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod leader;
 mod lease;
 mod link;

@@ -21,7 +21,7 @@ pub const EXTENSION: &str = "zks";
 /// Of what this build writes, and the newest that it reads.
 pub const FORMAT_VERSION: u8 = FORMAT.version;
 
-const FORMAT: Format = Format { magic: *b"zke-arch", version: 1, header_bytes_max: 512 };
+pub(crate) const FORMAT: Format = Format { magic: *b"zke-arch", version: 1, header_bytes_max: 512 };
 
 /// What an archive says about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,6 +18,8 @@ mod blocks;
 mod codec;
 pub mod disk;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 pub mod identity;
 pub mod log;
 mod renewal;

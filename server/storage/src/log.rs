@@ -16,6 +16,8 @@
 
 mod driver;
 mod entry;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod hostile;
 mod index;
 mod inspection;
 mod record;

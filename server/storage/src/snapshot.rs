@@ -18,6 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use format::FORMAT;
 pub use reader::{SnapshotReader, SnapshotSource};
 pub use receiver::SnapshotReceiver;
 pub use writer::SnapshotWriter;

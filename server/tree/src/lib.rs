@@ -26,6 +26,8 @@ mod distinguished_name;
 mod event;
 #[cfg(feature = "fault")]
 pub mod fault;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod ids;
 mod marks;
 mod node;

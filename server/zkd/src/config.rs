@@ -163,6 +163,15 @@ impl Config {
     }
 }
 
+/// What a file with this text means, without another look at any file.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn of_text(file: &Path, text: &str) -> Result<Loaded, ConfigError> {
+    let mut settings = Settings::new(&[]);
+    settings.add_file(file, text);
+    let config = zoo_cfg::config(&mut settings, file, Some("pod-0"), |_| Ok("1".to_owned()))?;
+    Ok(Loaded { config, warnings: settings.into_warnings() })
+}
+
 /// The second file, if the first names one. As in ZooKeeper it holds the servers, and then the first holds none.
 fn read_dynamic_file(settings: &mut Settings) -> Result<(), ConfigError> {
     let Some(setting) = settings.take("dynamicConfigFile") else { return Ok(()) };

@@ -21,6 +21,8 @@ pub mod fifo;
 pub mod figures;
 pub mod four_letter;
 pub mod handshake;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 pub mod http;
 pub mod hub;
 pub mod identity;

@@ -8,7 +8,7 @@
 //! Handshakes are bounded in time by the caller and in number here. No host name is ever looked up or compared.
 
 mod der;
-mod jks;
+pub(crate) mod jks;
 mod keystore;
 mod subject;
 mod verifier;

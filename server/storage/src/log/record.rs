@@ -244,7 +244,7 @@ pub(super) fn salt(member: MemberId) -> u32 {
 }
 
 /// `record` begins with the header; its checksum field is left out.
-fn checksum(salt: u32, record: &[u8]) -> u32 {
+pub(super) fn checksum(salt: u32, record: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c_append(salt, &record[..4]), &record[8..])
 }
 

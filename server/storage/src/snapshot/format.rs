@@ -11,7 +11,7 @@ use crate::StorageError;
 use crate::blocks::Format;
 use crate::codec::{Fields, put_log_id, put_option, take_log_id};
 
-pub(super) const FORMAT: Format =
+pub(crate) const FORMAT: Format =
     Format { magic: *b"zke-snap", version: 1, header_bytes_max: (1 << 20) + 64 };
 
 pub(super) fn encode_header(meta: &SnapshotMeta) -> Result<Vec<u8>, StorageError> {
