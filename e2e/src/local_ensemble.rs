@@ -38,7 +38,7 @@ impl LocalEnsemble {
     /// three serve.
     pub fn start(zkd: &Path, lines: &str) -> Result<Self> {
         let folder = TempDir::new().context("make a folder for three members")?;
-        let ports = free_ports::<9>()?;
+        let ports = free_ports(9)?;
         let servers: String =
             (0..3).map(|n| format!("server.{}=127.0.0.1:{}:{}\n", n + 1, ports[n], ports[3 + n])).collect();
         for n in 0..3 {
@@ -178,13 +178,8 @@ pub fn mode(server: SocketAddr) -> Option<String> {
 }
 
 /// Ports that are free now. Held together, so that they differ.
-pub fn free_ports<const COUNT: usize>() -> Result<[u16; COUNT]> {
-    let mut ports = [0; COUNT];
-    let mut held = Vec::with_capacity(COUNT);
-    for port in &mut ports {
-        let socket = TcpListener::bind("127.0.0.1:0").context("find a free port")?;
-        *port = socket.local_addr().context("ask for a port")?.port();
-        held.push(socket);
-    }
-    Ok(ports)
+pub fn free_ports(count: usize) -> Result<Vec<u16>> {
+    let bind = |_| TcpListener::bind("127.0.0.1:0").context("find a free port");
+    let held = (0..count).map(bind).collect::<Result<Vec<_>>>()?;
+    held.iter().map(|socket| Ok(socket.local_addr().context("ask for a port")?.port())).collect()
 }

@@ -3,20 +3,18 @@
 //! Both get the same `zoo.cfg`. Each process is killed by the kernel when this one ends, however that ends.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use zke_e2e::local_ensemble::{free_ports, mode};
 use zke_e2e::program::Program;
 
 /// A JVM on a busy machine, and an election.
 const START_LIMIT: Duration = Duration::from_secs(60);
-/// For the answer of a server that is there.
-const ASK_LIMIT: Duration = Duration::from_secs(2);
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// What Debian's package gives ZooKeeper.
 pub const HEAP: &str = "-Xmx1000m";
@@ -193,21 +191,4 @@ fn ensemble(members: u8, peer_ports: &[u16]) -> String {
     }
     let ports = peer_ports.chunks_exact(2).enumerate();
     ports.map(|(at, ports)| format!("server.{}=127.0.0.1:{}:{}\n", at + 1, ports[0], ports[1])).collect()
-}
-
-/// What part in the ensemble a server says it has.
-fn mode(server: SocketAddr) -> Option<String> {
-    let mut stream = TcpStream::connect_timeout(&server, ASK_LIMIT).ok()?;
-    stream.set_read_timeout(Some(ASK_LIMIT)).ok()?;
-    stream.write_all(b"srvr").ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    answer.lines().find_map(|line| line.strip_prefix("Mode: ")).map(str::to_owned)
-}
-
-/// Ports that are free now. Held together, so that they differ.
-fn free_ports(count: usize) -> Result<Vec<u16>> {
-    let bind = |_| TcpListener::bind("127.0.0.1:0").context("find a free port");
-    let held = (0..count).map(bind).collect::<Result<Vec<_>>>()?;
-    held.iter().map(|socket| Ok(socket.local_addr().context("ask for a port")?.port())).collect()
 }

@@ -117,7 +117,7 @@ struct ZooKeeper {
 impl ZooKeeper {
     fn start(java: &Java) -> Result<Self> {
         let folder = TempDir::new().context("make a folder for ZooKeeper")?;
-        let [port] = free_ports::<1>()?;
+        let port = free_ports(1)?[0];
         let config = folder.path().join("zoo.cfg");
         let data = folder.path().display();
         let text = format!(
