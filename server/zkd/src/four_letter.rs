@@ -55,7 +55,10 @@ pub async fn answer(word: [u8; 4], argument: &[u8], clients: &Clients) -> Option
             in_turn(word, clients, || summary::stat(&view, &lists::clients(clients))).await
         }
         "mntr" => monitor::mntr(&view::server(clients).await, &clients.stats),
-        "conf" => configuration::conf(&clients.config, &view::server(clients).await),
+        "conf" => {
+            let configuration = clients.ensemble.state().read().configuration();
+            configuration::conf(&clients.config, &view::server(clients).await, configuration.as_ref())
+        }
         "dirs" => dirs(&view::server(clients).await),
         "cons" => in_turn(word, clients, || sessions::cons(&lists::clients(clients))).await,
         "dump" => {

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, getrlimit};
 use tokio::time::timeout;
 use zke_consensus::{MemberStatus, Role};
-use zke_tree::Configuration;
 use zke_wire::Zxid;
 
 use crate::clients::Clients;
@@ -45,8 +44,6 @@ pub struct ServerView {
     pub global_sessions: u64,
     /// Members with a vote; `None` for a server alone.
     pub quorum_size: Option<u64>,
-    /// What clients read in `/zookeeper/config`; `None` for a server alone.
-    pub configuration: Option<Configuration>,
     pub pending_syncs: u64,
     pub open_files: u64,
     pub max_open_files: u64,
@@ -155,7 +152,6 @@ pub async fn server(clients: &Clients) -> ServerView {
         approximate_data_size: state.approximate_data_size(),
         global_sessions: state.session_count() as u64,
         quorum_size: (!alone).then(|| voters(&status)),
-        configuration: state.configuration(),
         pending_syncs: clients.barriers.waiting() as u64,
         open_files,
         max_open_files: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),

@@ -2,16 +2,24 @@
 
 use std::fmt::{self, Write as _};
 
+use zke_tree::Configuration;
+
 use crate::config::{Config, Ensemble, Listen, Role};
 use crate::view::ServerView;
 
-pub fn conf(config: &Config, view: &ServerView) -> String {
+/// `configuration` is what clients read in `/zookeeper/config`, if the ensemble has written it.
+pub fn conf(config: &Config, view: &ServerView, configuration: Option<&Configuration>) -> String {
     let mut text = String::new();
-    write_config(&mut text, config, view).expect("writing to a string cannot fail");
+    write_config(&mut text, config, view, configuration).expect("writing to a string cannot fail");
     text
 }
 
-fn write_config(text: &mut String, config: &Config, view: &ServerView) -> fmt::Result {
+fn write_config(
+    text: &mut String,
+    config: &Config,
+    view: &ServerView,
+    configuration: Option<&Configuration>,
+) -> fmt::Result {
     // -1 is how ZooKeeper shows a port that is not open.
     let port = |listen: &Option<Listen>| listen.as_ref().map_or(-1, |listen| i32::from(listen.port));
     writeln!(text, "clientPort={}", port(&config.clients))?;
@@ -31,7 +39,7 @@ fn write_config(text: &mut String, config: &Config, view: &ServerView) -> fmt::R
     writeln!(text, "syncLimit={}", config.sync_limit_ticks)?;
     writeln!(text, "electionAlg=3")?;
     // The file's own, until the ensemble has written its first.
-    let current = match &view.configuration {
+    let current = match configuration {
         Some(configuration) => configuration.servers().cloned().collect(),
         None => servers.clone(),
     };
@@ -43,11 +51,7 @@ fn write_config(text: &mut String, config: &Config, view: &ServerView) -> fmt::R
     writeln!(text, "membership: ")?;
     current.iter().try_for_each(|server| writeln!(text, "{server}"))?;
     // ZooKeeper writes no end of line behind it.
-    write!(
-        text,
-        "version={:x}",
-        view.configuration.as_ref().map_or(0, |configuration| configuration.version().0)
-    )
+    write!(text, "version={:x}", configuration.map_or(0, |configuration| configuration.version().0))
 }
 
 #[cfg(test)]
@@ -81,7 +85,7 @@ serverId=0
 
     #[test]
     fn conf_is_as_in_java() {
-        assert_eq!(conf(&open(), &view(Mode::Standalone)), CONF);
+        assert_eq!(conf(&open(), &view(Mode::Standalone), None), CONF);
         let mut of_ensemble = open();
         let server = |id, port: u16| Server {
             id: ServerId(id),
@@ -92,7 +96,7 @@ serverId=0
         };
         let my_id = ServerId(2);
         of_ensemble.ensemble = Ensemble::ZooCfg { my_id, servers: vec![server(1, 2888), server(2, 2889)] };
-        let text = conf(&of_ensemble, &view(Mode::Follower));
+        let text = conf(&of_ensemble, &view(Mode::Follower), None);
         let expected = "serverId=2
 initLimit=10
 syncLimit=5

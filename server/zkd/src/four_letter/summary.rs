@@ -88,7 +88,6 @@ pub mod tests {
             approximate_data_size: 417,
             global_sessions: 4,
             quorum_size: None,
-            configuration: None,
             pending_syncs: 0,
             open_files: 60,
             max_open_files: 1024,
