@@ -32,12 +32,15 @@ use crate::proposer::Busy;
 use crate::replica::{Observer, Replica};
 use crate::serving::{NotServing, Serving};
 use crate::snapshots::{self, Snapshots};
+use crate::solitude::Solitude;
 use crate::state_machine::StateMachine;
 use crate::types::{RaftLogId, TypeConfig};
 use crate::worker::Worker;
 
 /// How often the serving state is looked at besides the events that change it: the end of a lease is no event.
 const SERVING_REVIEW_INTERVAL: Duration = Duration::from_millis(25);
+/// How often it is looked whether Raft stopped. It answers nobody by then, so a little later is soon enough.
+const FAILURE_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// A member that has not caught up asks for a barrier again after this long without an answer.
 const CATCH_UP_RETRY: Duration = Duration::from_millis(500);
 
@@ -105,6 +108,7 @@ pub(crate) struct Inner<R: AsyncRuntime> {
     pub(crate) options: Options,
     pub(crate) lease_ms: u64,
     pub(crate) lease: ServingLease,
+    pub(crate) solitude: Arc<Solitude>,
     pub(crate) barriers: Barriers,
     pub(crate) leading: Mutex<Option<Leading<R>>>,
     pub(crate) leading_changed: Notify,
@@ -153,7 +157,9 @@ impl<R: AsyncRuntime> Ensemble<R> {
         let (state, applied) = loaded.unwrap_or_else(|| (State::new(), Default::default()));
         let proposals = Arc::new(Proposals::new(origin));
         let replica = Arc::new(Replica::new(state, applied, origin, proposals.clone(), setup.observer));
-        let state_machine = StateMachine::new(replica.clone(), snapshots.clone(), worker(drivers, "apply")?);
+        let solitude = Arc::new(Solitude::default());
+        let apply = worker(drivers, "apply")?;
+        let state_machine = StateMachine::new(replica.clone(), snapshots.clone(), apply, solitude.clone());
 
         let network = Network::<R>::new(member.clone(), setup.transport.clone());
         let config = Arc::new(options.raft_config().map_err(|error| StartError::Raft(Box::new(error)))?);
@@ -166,11 +172,11 @@ impl<R: AsyncRuntime> Ensemble<R> {
         let raft = match drivers {
             Drivers::Threads => {
                 let driver = LogThread::spawn(log).map_err(StartError::Worker)?;
-                let store = LogStore::new(driver, flushes.clone());
+                let store = LogStore::new(driver, flushes.clone(), solitude.clone());
                 Raft::new(id, config, network, store, state_machine).await
             }
             Drivers::Inline => {
-                let store = LogStore::new(LogInline::new(log), flushes.clone());
+                let store = LogStore::new(LogInline::new(log), flushes.clone(), solitude.clone());
                 Raft::new(id, config, network, store, state_machine).await
             }
         };
@@ -189,6 +195,7 @@ impl<R: AsyncRuntime> Ensemble<R> {
             lease_ms: lease_ms(options.session_timeout_ms_min),
             options,
             lease: ServingLease::default(),
+            solitude,
             barriers: Barriers::default(),
             leading: Mutex::new(None),
             leading_changed: Notify::new(),
@@ -255,7 +262,7 @@ impl<R: AsyncRuntime> Ensemble<R> {
     /// Whether the serving lease holds at this moment. [`Ensemble::serving`] tells of its end a little later, and much
     /// later in a process that was stopped meanwhile: so a read asks for itself.
     pub fn lease_holds(&self) -> bool {
-        self.inner.lease.holds(self.inner.clock.boot_ms())
+        self.inner.lease_holds()
     }
 
     pub fn serving(&self) -> watch::Receiver<Serving> {
@@ -286,14 +293,13 @@ impl<R: AsyncRuntime> Ensemble<R> {
     }
 
     async fn raft_stopped(&self) -> String {
-        let mut metrics = self.inner.raft.metrics();
+        // Not by waiting for changes: these metrics change with every write, and waking a thread costs more than a look.
+        let metrics = self.inner.raft.metrics();
         loop {
             if let Err(fatal) = &metrics.borrow_watched().running_state {
                 return fatal.to_string();
             }
-            if metrics.changed().await.is_err() {
-                return "Raft ended".to_owned();
-            }
+            R::sleep(FAILURE_LOOK_INTERVAL).await;
         }
     }
 

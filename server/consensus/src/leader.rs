@@ -121,6 +121,7 @@ impl<R: AsyncRuntime> Inner<R> {
         self.start_serving_if_wanted();
         detach::<R>(self.clone().keep_configuration(term));
         self.keep_time(term).await;
+        self.solitude.set(false);
         *self.leading.lock() = None;
         self.leading_changed.notify_waiters();
         tracing::info!(term, "leading no more");
@@ -132,6 +133,7 @@ impl<R: AsyncRuntime> Inner<R> {
         let mut sampled_ms = before_ms;
         let mut reaper = Reaper::new(self.options.container_check_interval_ms);
         while self.leads(term) {
+            self.solitude.set(self.is_alone());
             R::sleep(Duration::from_millis(EXPIRY_INTERVAL_MS)).await;
             let now_ms = self.clock.boot_ms();
             if self.quorum_is_fresh() {
@@ -229,12 +231,24 @@ impl<R: AsyncRuntime> Inner<R> {
 
     /// Whether a quorum acknowledged this leader so recently that no other can have been elected.
     fn quorum_is_fresh(&self) -> bool {
-        let Ok(leader) = self.raft.as_leader() else { return false };
-        if self.raft.voter_ids().eq([self.member.id().0]) {
+        if self.is_its_own_quorum() {
             return true;
         }
+        let Ok(leader) = self.raft.as_leader() else { return false };
         let lease = Duration::from_millis(ELECTION_TIMEOUT_MS_MAX);
         leader.last_quorum_acked().is_some_and(|acked| acked.elapsed() < lease)
+    }
+
+    /// Whether this member leads and is the only voter.
+    pub(crate) fn is_its_own_quorum(&self) -> bool {
+        self.raft.is_leader() && self.raft.voter_ids().eq([self.member.id().0])
+    }
+
+    /// Whether there is nobody else, not even one who learns.
+    fn is_alone(&self) -> bool {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.nodes().map(|(id, _)| *id).eq([self.member.id().0])
     }
 
     fn has_member(&self, member: MemberId) -> bool {

@@ -42,6 +42,7 @@ mod sequencer;
 mod serving;
 mod session_clock;
 mod snapshots;
+mod solitude;
 mod state_machine;
 mod status;
 mod sync_tracker;

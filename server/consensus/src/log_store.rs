@@ -16,6 +16,7 @@ use zke_storage::{Done, Entry, LogDriver, LogId, LogReader, Payload, StorageErro
 
 use crate::codec;
 use crate::flush_watch::Flushes;
+use crate::solitude::{SMALL_BYTES, Solitude};
 use crate::types::{self, RaftEntry, RaftLogId, RaftVote, TypeConfig, log_id};
 
 /// One replication request carries at most so many bytes of entries, unless one entry alone is larger: it must fit
@@ -26,11 +27,12 @@ const REPLICATION_BYTES_MAX: usize = 1 << 20;
 pub struct LogStore<L: LogDriver> {
     driver: Arc<L>,
     flushes: Arc<Flushes>,
+    solitude: Arc<Solitude>,
 }
 
 impl<L: LogDriver> LogStore<L> {
-    pub(crate) fn new(driver: L, flushes: Arc<Flushes>) -> LogStore<L> {
-        LogStore { driver: Arc::new(driver), flushes }
+    pub(crate) fn new(driver: L, flushes: Arc<Flushes>, solitude: Arc<Solitude>) -> LogStore<L> {
+        LogStore { driver: Arc::new(driver), flushes, solitude }
     }
 
     /// Counts an operation from here until `report` is called.
@@ -83,7 +85,12 @@ impl<R: AsyncRuntime, L: LogDriver> RaftLogStorage<TypeConfig<R>> for LogStore<L
     {
         let entries: Vec<Entry> = entries.into_iter().map(to_entry).collect();
         let done = self.counted(move |result| callback.io_completed(result.map_err(io::Error::other)));
-        self.driver.append(entries, done);
+        let small = || entries.iter().map(|entry| entry.payload.bytes().len()).sum::<usize>() <= SMALL_BYTES;
+        if self.solitude.holds() && small() {
+            self.driver.append_here(entries, done);
+        } else {
+            self.driver.append(entries, done);
+        }
         Ok(())
     }
 

@@ -4,12 +4,14 @@ use std::io;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
+use openraft::impls::EntryPayload;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{AsyncRuntime, OptionalSend};
 
 use crate::replica::Replica;
 use crate::snapshots::{RaftSnapshot, SnapshotHandle, Snapshots};
-use crate::types::{RaftLogId, RaftSnapshotMeta, RaftStoredMembership, TypeConfig};
+use crate::solitude::{SMALL_BYTES, Solitude};
+use crate::types::{RaftEntry, RaftLogId, RaftSnapshotMeta, RaftStoredMembership, TypeConfig};
 use crate::worker::Worker;
 
 /// Entries applied in one go on the apply thread. openraft hands over what is committed; this only bounds how long a
@@ -20,11 +22,17 @@ pub struct StateMachine {
     replica: Arc<Replica>,
     snapshots: Arc<Snapshots>,
     apply: Worker,
+    solitude: Arc<Solitude>,
 }
 
 impl StateMachine {
-    pub fn new(replica: Arc<Replica>, snapshots: Arc<Snapshots>, apply: Worker) -> StateMachine {
-        StateMachine { replica, snapshots, apply }
+    pub(crate) fn new(
+        replica: Arc<Replica>,
+        snapshots: Arc<Snapshots>,
+        apply: Worker,
+        solitude: Arc<Solitude>,
+    ) -> StateMachine {
+        StateMachine { replica, snapshots, apply, solitude }
     }
 }
 
@@ -47,9 +55,13 @@ impl<R: AsyncRuntime> RaftStateMachine<TypeConfig<R>> for StateMachine {
             #[cfg(feature = "fault")]
             let entries = out_of_order(entries);
             let replica = self.replica.clone();
-            let applied =
-                self.apply.run(move || entries.into_iter().try_for_each(|entry| replica.apply(entry)));
-            applied.await??;
+            let here = self.solitude.holds() && bytes_of(&entries) <= SMALL_BYTES;
+            let apply = move || entries.into_iter().try_for_each(|entry| replica.apply(entry));
+            if here {
+                apply()?;
+            } else {
+                self.apply.run(apply).await??;
+            }
             responders.into_iter().flatten().for_each(|responder| responder.send(()));
         }
         Ok(())
@@ -78,9 +90,17 @@ impl<R: AsyncRuntime> RaftStateMachine<TypeConfig<R>> for StateMachine {
     }
 }
 
+fn bytes_of(entries: &[RaftEntry]) -> usize {
+    let bytes = |entry: &RaftEntry| match &entry.payload {
+        EntryPayload::Normal(payload) => payload.0.len(),
+        EntryPayload::Blank | EntryPayload::Membership(_) => 0,
+    };
+    entries.iter().map(bytes).sum()
+}
+
 /// The fault `out-of-order`: where two commands came together, the second is applied in the place of the first.
 #[cfg(feature = "fault")]
-fn out_of_order(mut entries: Vec<crate::types::RaftEntry>) -> Vec<crate::types::RaftEntry> {
+fn out_of_order(mut entries: Vec<RaftEntry>) -> Vec<RaftEntry> {
     if zke_tree::fault::is_on("out-of-order") && entries.len() >= 2 {
         let (one, other) = entries.split_at_mut(1);
         std::mem::swap(&mut one[0].payload, &mut other[0].payload);

@@ -18,6 +18,10 @@ pub trait LogDriver: Send + Sync + 'static {
 
     fn append(&self, entries: Vec<Entry>, done: Done);
 
+    /// The same, but the caller would rather wait for the disk than for another thread: if nothing else is being written,
+    /// the call returns when these are durable, and `done` was called from within it.
+    fn append_here(&self, entries: Vec<Entry>, done: Done);
+
     fn save_vote(&self, vote: Vote, done: Done);
 
     fn truncate_after(&self, after: Option<LogId>, done: Done);
@@ -54,6 +58,10 @@ impl<D: Disk> LogDriver for LogInline<D> {
 
     fn append(&self, entries: Vec<Entry>, done: Done) {
         self.run(|log| log.append(&entries), done);
+    }
+
+    fn append_here(&self, entries: Vec<Entry>, done: Done) {
+        self.append(entries, done);
     }
 
     fn save_vote(&self, vote: Vote, done: Done) {

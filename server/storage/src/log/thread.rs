@@ -21,10 +21,12 @@ const JOB_BYTES: usize = 128;
 
 /// Drives a [`Log`] from any thread. Dropping it waits until everything given is durable, or has failed.
 ///
-/// A call blocks only while the queue is full. Callbacks run on the log's thread, so they must be short; that of a
-/// refused operation runs at once.
+/// A call blocks only while the queue is full, [`LogDriver::append_here`] apart. Callbacks run on the log's thread, so they
+/// must be short; that of a refused operation runs at once.
 pub struct LogThread<D: Disk> {
     queue: Arc<Queue>,
+    /// Whoever has set [`Waiting::writing`] holds it, so nobody ever waits for this lock.
+    writer: Arc<Mutex<Writer<D>>>,
     view: Arc<View<D::File>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -42,6 +44,8 @@ struct Waiting {
     /// Each with the result of the batch that took its records.
     done: Vec<Done>,
     bytes: usize,
+    /// What was taken from here is being written, by the thread or by a caller. What comes meanwhile goes behind it.
+    writing: bool,
     /// An operation did not fit the log, so the callers are no longer in step with it.
     refused: bool,
     closed: bool,
@@ -58,20 +62,34 @@ impl<D: Disk> LogThread<D> {
             waiting.records = pending;
             waiting.refused = refused.is_some();
         }
+        let writer = Arc::new(Mutex::new(writer));
         let thread = std::thread::Builder::new().name("log".to_owned()).spawn({
-            let (queue, view) = (queue.clone(), view.clone());
-            move || run(&mut writer, &view, &queue)
+            let (queue, writer, view) = (queue.clone(), writer.clone(), view.clone());
+            move || run(&writer, &view, &queue)
         })?;
-        Ok(LogThread { queue, view, thread: Some(thread) })
+        Ok(LogThread { queue, writer, view, thread: Some(thread) })
     }
 
-    /// The view changes and the record is queued under one lock, so that both see one order.
+    /// Queues an operation for the thread.
     fn submit(
         &self,
         bytes: usize,
         change: impl FnOnce(&View<D::File>) -> Result<Vec<Ticketed>, StorageError>,
         done: Done,
     ) {
+        if self.accept(bytes, change, done) {
+            self.queue.work.notify_one();
+        }
+    }
+
+    /// The view changes and the record is queued under one lock, so that both see one order. True if nobody is writing,
+    /// who would come to it without being told.
+    fn accept(
+        &self,
+        bytes: usize,
+        change: impl FnOnce(&View<D::File>) -> Result<Vec<Ticketed>, StorageError>,
+        done: Done,
+    ) -> bool {
         let mut waiting = self.queue.state.lock();
         while waiting.bytes > QUEUE_BYTES_MAX {
             self.queue.room.wait(&mut waiting);
@@ -82,35 +100,69 @@ impl<D: Disk> LogThread<D> {
                 waiting.records.extend(records);
                 waiting.done.push(done);
                 waiting.bytes += bytes + JOB_BYTES;
-                self.queue.work.notify_one();
+                !waiting.writing
             }
             Err(refused) => {
                 waiting.refused = true;
                 drop(waiting);
                 done(Err(refused));
+                false
+            }
+        }
+    }
+
+    /// Writes what waits, in the thread of the caller. If somebody writes already, that one comes to it.
+    fn write_here(&self) {
+        let taken = self.queue.state.lock().take();
+        if let Some(batch) = taken {
+            self.queue.room.notify_all();
+            batch.write(&self.writer, &self.view);
+            let mut waiting = self.queue.state.lock();
+            waiting.writing = false;
+            if !waiting.is_empty() {
+                self.queue.work.notify_one();
             }
         }
     }
 }
 
-fn run<D: Disk>(writer: &mut Writer<D>, view: &View<D::File>, queue: &Queue) {
-    let _answers = AnswersTheRest(queue);
-    loop {
-        let batch = {
-            let mut waiting = queue.state.lock();
-            while waiting.records.is_empty() && waiting.done.is_empty() {
-                if waiting.closed {
-                    return;
-                }
-                queue.work.wait(&mut waiting);
-            }
-            let Waiting { refused, closed, .. } = *waiting;
-            std::mem::replace(&mut *waiting, Waiting { refused, closed, ..Waiting::default() })
-        };
-        queue.room.notify_all();
-        let result = writer.write(&batch.records, view);
-        for done in batch.done {
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.done.is_empty()
+    }
+
+    /// All that waits, for one to write who then says that nobody is writing any more. `None` if there is nothing, or if
+    /// somebody writes.
+    fn take(&mut self) -> Option<Waiting> {
+        if self.writing || self.is_empty() {
+            return None;
+        }
+        let Waiting { refused, closed, .. } = *self;
+        Some(std::mem::replace(self, Waiting { writing: true, refused, closed, ..Waiting::default() }))
+    }
+
+    fn write<D: Disk>(self, writer: &Mutex<Writer<D>>, view: &View<D::File>) {
+        let result = writer.lock().write(&self.records, view);
+        for done in self.done {
             done(result.clone());
+        }
+    }
+}
+
+fn run<D: Disk>(writer: &Mutex<Writer<D>>, view: &View<D::File>, queue: &Queue) {
+    let _answers = AnswersTheRest(queue);
+    let mut waiting = queue.state.lock();
+    loop {
+        match waiting.take() {
+            Some(batch) => {
+                drop(waiting);
+                queue.room.notify_all();
+                batch.write(writer, view);
+                waiting = queue.state.lock();
+                waiting.writing = false;
+            }
+            None if waiting.closed => return,
+            None => queue.work.wait(&mut waiting),
         }
     }
 }
@@ -133,8 +185,13 @@ impl<D: Disk> LogDriver for LogThread<D> {
     type Disk = D;
 
     fn append(&self, entries: Vec<Entry>, done: Done) {
-        let bytes = entries.iter().map(|entry| entry.payload.bytes().len() + JOB_BYTES).sum();
-        self.submit(bytes, |view| view.append(&entries), done);
+        self.submit(bytes_of(&entries), |view| view.append(&entries), done);
+    }
+
+    fn append_here(&self, entries: Vec<Entry>, done: Done) {
+        if self.accept(bytes_of(&entries), |view| view.append(&entries), done) {
+            self.write_here();
+        }
     }
 
     fn save_vote(&self, vote: Vote, done: Done) {
@@ -154,7 +211,12 @@ impl<D: Disk> LogDriver for LogThread<D> {
     }
 }
 
+fn bytes_of(entries: &[Entry]) -> usize {
+    entries.iter().map(|entry| entry.payload.bytes().len() + JOB_BYTES).sum()
+}
+
 impl<D: Disk> Drop for LogThread<D> {
+    /// Nobody writes here any more but the thread: a caller who did would still hold the handle.
     fn drop(&mut self) {
         self.queue.state.lock().closed = true;
         self.queue.work.notify_one();

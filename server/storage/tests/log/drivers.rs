@@ -28,7 +28,11 @@ fn drive(driver: &impl LogDriver) -> Vec<(u64, Result<(), StorageError>)> {
     };
     driver.save_vote(Vote { term: 1, member: Some(1), committed: true }, done());
     for index in 0..500 {
-        driver.append(vec![entry(index)], done());
+        if index % 3 == 0 {
+            driver.append_here(vec![entry(index)], done());
+        } else {
+            driver.append(vec![entry(index)], done());
+        }
         assert_eq!(driver.reader().last(), Some(LogId { term: 1, index }), "not visible at once");
         assert_eq!(driver.reader().entries(index..index + 1, 0).unwrap(), [entry(index)]);
     }
@@ -105,6 +109,54 @@ fn the_thread_puts_what_waits_into_one_flush() {
     drop(driver);
     // Write, sync and mark, for at most: the first entry, those that came in before its write was over, the rest.
     assert!(disk.operations() - before <= 9, "{} operations", disk.operations() - before);
+}
+
+#[test]
+fn a_caller_who_finds_nobody_writing_writes_itself() {
+    let (log, _) = Log::open(SimDisk::new(1), small()).unwrap();
+    let driver = LogThread::spawn(log).unwrap();
+    let caller = std::thread::current().id();
+    let (sender, answers) = mpsc::channel();
+    for index in 0..100 {
+        let sender = sender.clone();
+        let report = move |result: Result<(), StorageError>| {
+            result.expect("durable");
+            sender.send(std::thread::current().id()).expect("listening");
+        };
+        driver.append_here(vec![entry(index)], Box::new(report));
+        assert_eq!(answers.try_recv(), Ok(caller), "before the call returned");
+    }
+}
+
+#[test]
+fn what_comes_while_a_caller_writes_goes_behind_it_and_waits_for_nobody() {
+    let disk = SimDisk::new(1);
+    let (log, _) = Log::open(disk.clone(), small()).unwrap();
+    let driver = LogThread::spawn(log).unwrap();
+    let (sender, answers) = mpsc::channel();
+    let (inner, second) = (sender.clone(), sender.clone());
+    let behind = &driver;
+    std::thread::scope(|scope| {
+        let (entered, wait_entered) = mpsc::channel::<()>();
+        let (release, released) = mpsc::channel::<()>();
+        scope.spawn(move || {
+            let report = move |result: Result<(), StorageError>| {
+                entered.send(()).expect("the test waits");
+                released.recv().expect("released");
+                inner.send((0, result)).expect("listening");
+            };
+            behind.append_here(vec![entry(0)], Box::new(report));
+        });
+        wait_entered.recv().unwrap();
+        let report = move |result| second.send((1, result)).expect("listening");
+        behind.append_here(vec![entry(1)], Box::new(report));
+        assert!(answers.try_recv().is_err(), "overtook the one before it");
+        release.send(()).unwrap();
+        assert_answered_in_order(&[answers.recv().unwrap(), answers.recv().unwrap()]);
+    });
+    drop(driver);
+    let (log, _) = Log::open(disk.crash(), LogOptions { must_exist: true, ..small() }).unwrap();
+    assert_eq!(log.reader().last(), Some(LogId { term: 1, index: 1 }));
 }
 
 /// Files that a reader has open are not overwritten under it, and what it gets is what was appended.
