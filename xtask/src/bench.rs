@@ -23,7 +23,7 @@ use machine::Machine;
 use report::{Measured, Record};
 use shape::{Load, Op, Shape};
 
-mod machine;
+pub mod machine;
 mod plan;
 mod report;
 mod shape;
@@ -110,7 +110,7 @@ pub fn run(checkout: &Checkout, options: &Options, progress: &Progress) -> Resul
 /// One turn: warm up, then each shape.
 fn measure(
     load: &Path,
-    servers: &Servers,
+    servers: &Servers<'_>,
     plan: &plan::Plan,
     turn: &plan::Turn,
     step: &Step,
@@ -132,7 +132,7 @@ fn measure(
 
 fn run_load(
     load: &Path,
-    servers: &Servers,
+    servers: &Servers<'_>,
     shape: &Shape,
     ramp: Duration,
     measure: Duration,
@@ -152,8 +152,8 @@ fn run_load(
     serde_json::from_str(&output).with_context(|| format!("understand the load generator: {output}"))
 }
 
-/// Builds both programs; returns the folder they are in.
-fn build(checkout: &Checkout, profile: &str, progress: &Progress) -> Result<PathBuf> {
+/// Builds the server and all that puts load on one; returns the folder they are in.
+pub fn build(checkout: &Checkout, profile: &str, progress: &Progress) -> Result<PathBuf> {
     progress.step(&format!("build zkd and the load generator ({profile})"), |step| {
         Program::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .directory(checkout.root())

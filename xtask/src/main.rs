@@ -13,6 +13,7 @@ mod bench;
 mod crds;
 mod differences;
 mod folder;
+mod gaps;
 mod image;
 mod kazoo;
 mod local;
@@ -44,6 +45,8 @@ enum Command {
     },
     /// Measure zkd side by side with Apache ZooKeeper; see docs/benchmarks.md.
     Bench(bench::Options),
+    /// Measure the longest gap without an acknowledged write, next to Apache ZooKeeper; see docs/benchmarks.md.
+    Gaps(gaps::Options),
     /// Run kazoo's own test suite, unchanged, against zkd.
     Kazoo(kazoo::Options),
     /// Ask Apache ZooKeeper and zkd the same and compare what they answer; see docs/differences.md.
@@ -87,6 +90,7 @@ fn run() -> Result<()> {
         Command::Test => test::test(&checkout, &progress),
         Command::Image { push_dir } => image::write(&checkout, push_dir.as_deref(), &progress),
         Command::Bench(options) => bench::run(&checkout, &options, &progress),
+        Command::Gaps(options) => gaps::run(&checkout, &options, &progress),
         Command::Kazoo(options) => kazoo::run(&checkout, &options, &progress),
         Command::Differences(options) => differences::run(&checkout, &options, &progress),
         Command::Crds => crds::write(&checkout),

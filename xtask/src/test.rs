@@ -7,7 +7,7 @@ use zke_e2e::checkout::Checkout;
 use zke_e2e::program::Program;
 use zke_e2e::progress::{Progress, clock};
 
-use crate::{differences, kazoo, local, up};
+use crate::{differences, gaps, kazoo, local, up};
 
 /// No stage may use up the whole of what continuous integration grants.
 const STAGE_LIMIT: Duration = Duration::from_secs(45 * 60);
@@ -21,6 +21,9 @@ const STAGES: [(&str, &[&str]); 3] = [
 
 /// What clients see of Apache ZooKeeper and of zkd, side by side.
 const DIFFERENCES: &str = "differences to ZooKeeper";
+
+/// Of zkd alone: ZooKeeper's would take minutes, and a figure is no reason to fail on a busy machine.
+const GAPS: &str = "gaps without an acknowledged write";
 
 /// Tests on the local Kubernetes are ignored by plain `cargo test`. The whole workspace is named, here and below: for
 /// one package Cargo would choose other features of the libraries and compile all of them again.
@@ -137,6 +140,13 @@ fn run_stages(checkout: &Checkout, was_running: bool, progress: &Progress) -> Re
     if let Err(error) = alike {
         progress.say(&format!("error: {error:#}"));
         failed.push(DIFFERENCES);
+    }
+    progress.say(
+        "\n=== gaps without an acknowledged write: cargo xtask gaps --only zkd --runs 5, of the debug build",
+    );
+    if let Err(error) = progress.timed(GAPS, || gaps::test(checkout, progress)) {
+        progress.say(&format!("error: {error:#}"));
+        failed.push(GAPS);
     }
     local::parts(checkout, progress)?;
     if !stage(checkout, progress, "faults of real disks", FAULTS)? {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::{Result, bail};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::machine::Machine;
 use super::plan::Description;
@@ -34,7 +34,6 @@ pub struct Measured {
 
 #[derive(Debug, Serialize)]
 pub struct Record {
-    #[serde(serialize_with = "by_name")]
     pub product: Product,
     pub members: u8,
     pub shape: Shape,
@@ -151,10 +150,6 @@ fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     let upper = *values.get(values.len() / 2)?;
     let lower = values[(values.len() - 1) / 2];
     Some(f64::midpoint(lower, upper))
-}
-
-fn by_name<S: Serializer>(product: &Product, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(product.name())
 }
 
 #[cfg(test)]
