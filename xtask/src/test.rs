@@ -78,7 +78,7 @@ const FAULTS: &[&str] = &[
     "--nocapture",
 ];
 
-/// Each row of `cargo xtask torture` once. They wait most of their time, so two go at a time.
+/// The quick rows of `cargo xtask torture` once. They wait most of their time, so two go at a time.
 const TORTURE: &[&str] = &[
     "test",
     "--locked",

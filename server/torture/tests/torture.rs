@@ -1,4 +1,4 @@
-//! Each row once, in its short form: the same runs as `cargo xtask torture`.
+//! The rows that are quick and quiet, once each: the same runs as `cargo xtask torture`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::path::Path;
@@ -41,7 +41,6 @@ rows! {
     clients_are_right_when_a_bit_flips: "T8",
     clients_are_right_when_members_are_cut_off: "T10",
     clients_are_right_when_a_process_stops: "T12",
-    clients_are_right_when_a_snapshot_is_cut_short: "T16",
     clients_are_right_when_a_lost_disk_is_replaced: "T19",
     clients_are_right_when_members_are_restarted: "T20",
     clients_are_right_when_they_reconnect_all_the_time: "T22",
