@@ -19,6 +19,7 @@ mod kazoo;
 mod local;
 mod servers;
 mod test;
+mod torture;
 mod up;
 mod zookeeper;
 
@@ -51,6 +52,8 @@ enum Command {
     Kazoo(kazoo::Options),
     /// Ask Apache ZooKeeper and zkd the same and compare what they answer; see docs/differences.md.
     Differences(differences::Options),
+    /// Break real processes, disks and links under load and judge what clients saw; see docs/torture.md. Needs root.
+    Torture(torture::Options),
     /// Write crds/*.yaml from the types in operator/api.
     Crds,
     /// The local Kubernetes alone, without operator or ensemble.
@@ -93,6 +96,7 @@ fn run() -> Result<()> {
         Command::Gaps(options) => gaps::run(&checkout, &options, &progress),
         Command::Kazoo(options) => kazoo::run(&checkout, &options, &progress),
         Command::Differences(options) => differences::run(&checkout, &options, &progress),
+        Command::Torture(options) => torture::run(&checkout, &options, &progress),
         Command::Crds => crds::write(&checkout),
         Command::Cluster(Cluster::Up) => local::cluster_up(&checkout, &progress).map(drop),
     }

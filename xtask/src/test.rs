@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use zke_e2e::checkout::Checkout;
+use zke_e2e::packages;
 use zke_e2e::program::Program;
 use zke_e2e::progress::{Progress, clock};
 
-use crate::{differences, gaps, kazoo, local, up};
+use crate::{differences, gaps, kazoo, local, torture, up};
 
 /// No stage may use up the whole of what continuous integration grants.
 const STAGE_LIMIT: Duration = Duration::from_secs(45 * 60);
@@ -77,6 +78,19 @@ const FAULTS: &[&str] = &[
     "--",
     "--ignored",
     "--test-threads=1",
+    "--nocapture",
+];
+
+/// The quick rows of `cargo xtask torture` once. They wait most of their time, so two go at a time.
+const TORTURE: &[&str] = &[
+    "test",
+    "--locked",
+    "--workspace",
+    "--test",
+    "torture",
+    "--",
+    "--ignored",
+    "--test-threads=2",
     "--nocapture",
 ];
 
@@ -151,6 +165,10 @@ fn run_stages(checkout: &Checkout, was_running: bool, progress: &Progress) -> Re
     local::parts(checkout, progress)?;
     if !stage(checkout, progress, "faults of real disks", FAULTS)? {
         failed.push("faults of real disks");
+    }
+    packages::install_programs(&torture::NEEDS, progress)?;
+    if !stage(checkout, progress, "faults on real processes", TORTURE)? {
+        failed.push("faults on real processes");
     }
     if was_running {
         progress.say("\nA cluster is running, so the tests that start and end one are left out.");

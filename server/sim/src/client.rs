@@ -5,7 +5,7 @@
 //! its timeout, and begins a new session when it hears that the old one is gone. Unlike one, it also falls silent now and
 //! then for longer than its session lives, and closes its session behind requests that were not answered yet.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -15,17 +15,14 @@ use openraft_rt_sim::SimRuntime;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use zke_check::event::{Event, EventKind, Op, SessionState};
+use zke_check::event::Op;
 use zke_consensus::AsyncRuntime;
 use zke_consensus::peer::FrameStream;
-use zke_wire::{
-    ConnectRequest, ConnectResponse, FrameDecoder, OpCode, ReplyHeader, Response, SessionId, WatcherEvent,
-    Zxid, xid,
-};
+use zke_handle::{Handle, Heard, requests};
+use zke_wire::{ConnectResponse, FrameDecoder, OpCode, Response, SessionId, WatcherEvent, Zxid, xid};
 
 use crate::front::{self, Fresh};
 use crate::network::FIRST_CLIENT;
-use crate::requests;
 use crate::world::World;
 
 fn frames() -> FrameDecoder {
@@ -67,36 +64,15 @@ impl Load {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Watched {
-    Data,
-    Exist,
-    Child,
-    Persistent,
-    Recursive,
-}
-
 pub struct Client {
     world: World,
     load: Arc<Load>,
     number: usize,
-    name: String,
     random: StdRng,
-    session: Option<ConnectResponse>,
-    /// The largest zxid seen on this session.
-    seen: Zxid,
+    handle: Handle,
     last_xid: i32,
-    asked: VecDeque<Asked>,
-    /// What the client still waits to be told.
-    wanted: BTreeSet<(Watched, String)>,
-}
-
-struct Asked {
-    xid: i32,
-    code: OpCode,
-    id: u64,
-    op: Op,
-    at_us: u64,
+    /// What is needed to read the replies to what the handle has asked.
+    unread: VecDeque<(i32, OpCode)>,
 }
 
 /// What becomes of a connection after a message.
@@ -114,13 +90,10 @@ impl Client {
             world,
             load,
             number,
-            name: format!("c{number}"),
             random,
-            session: None,
-            seen: Zxid(0),
+            handle: Handle::new(format!("c{number}")),
             last_xid: 0,
-            asked: VecDeque::new(),
-            wanted: BTreeSet::new(),
+            unread: VecDeque::new(),
         }
     }
 
@@ -145,49 +118,28 @@ impl Client {
         let fresh = Fresh { session: session_id(self.random.random()), password: self.random.random() };
         SimRuntime::spawn(front::serve(process, far, fresh));
         let mut request = BytesMut::new();
-        self.connect_request().encode(&mut request);
+        let timeout_ms = if self.handle.has_session() { 0 } else { self.random.random_range(TIMEOUTS_MS) };
+        self.handle.connect_request(timeout_ms).encode(&mut request);
         near.outgoing.send(request.freeze()).await.ok()?;
         let mut buffer = BytesMut::new();
         let granted = SimRuntime::timeout(CONNECT_DEADLINE, granted(&mut near, &mut buffer)).await.ok()??;
+        let at_us = self.world.chronicle().now_us();
         if granted.session_id == SessionId::NONE {
-            self.note_session(SessionState::Expired, None);
-            self.forget_session();
+            self.world.chronicle().saw(self.handle.expired(at_us));
             return None;
         }
-        self.session = Some(granted);
-        self.note_session(SessionState::Connected, Some(member));
+        self.world.chronicle().saw(self.handle.connected(at_us, granted, format!("m{member}")));
         Some((near, buffer))
-    }
-
-    fn connect_request(&mut self) -> ConnectRequest {
-        let session = self.session.as_ref();
-        ConnectRequest {
-            protocol_version: 0,
-            last_zxid_seen: self.seen,
-            timeout_ms: session
-                .map_or_else(|| self.random.random_range(TIMEOUTS_MS), |session| session.timeout_ms),
-            session_id: session.map_or(SessionId::NONE, |session| session.session_id),
-            password: session
-                .map_or(Bytes::from_static(&[0; 16]), |session| Bytes::copy_from_slice(&session.password)),
-            read_only: Some(false),
-        }
-    }
-
-    fn forget_session(&mut self) {
-        self.session = None;
-        self.seen = Zxid(0);
-        self.wanted.clear();
     }
 
     /// Asks and listens until the connection is over.
     async fn converse(&mut self, stream: FrameStream, mut buffer: BytesMut) {
         let FrameStream { outgoing, mut incoming } = stream;
         let mut after = After::GoOn;
-        if !self.wanted.is_empty() {
-            let set = self.set_watches();
-            if outgoing.send(self.ask(set)).await.is_err() {
-                return self.lost();
-            }
+        if let Some(set) = self.handle.set_watches()
+            && outgoing.send(self.ask(set)).await.is_err()
+        {
+            return self.lost();
         }
         let mut closing = false;
         let mut think = Box::pin(SimRuntime::sleep(self.thinks()));
@@ -207,10 +159,10 @@ impl Client {
                 () = &mut think => {
                     think = Box::pin(SimRuntime::sleep(self.thinks()));
                     let over = self.load.is_over();
-                    if over && self.asked.is_empty() || self.is_tired() {
+                    if over && self.handle.unanswered() == 0 || self.is_tired() {
                         break;
                     }
-                    if !over && !closing && self.asked.len() < WINDOW {
+                    if !over && !closing && self.handle.unanswered() < WINDOW {
                         let op = self.random_op();
                         closing = op == (Op::Close {});
                         if outgoing.send(self.ask(op)).await.is_err() {
@@ -220,11 +172,13 @@ impl Client {
                 }
             }
         }
-        if after == After::Closed { self.forget_session() } else { self.lost() }
+        if after == After::GoOn {
+            self.lost();
+        }
     }
 
     fn random_op(&mut self) -> Op {
-        let tag = format!("{}-{}", self.name, self.load.next_id.load(Relaxed) + 1);
+        let tag = format!("{}-{}", self.handle.name(), self.load.next_id.load(Relaxed) + 1);
         requests::random_op(&mut self.random, &tag)
     }
 
@@ -238,12 +192,8 @@ impl Client {
         Duration::from_millis(ms)
     }
 
-    /// Whether the member has been silent for too long.
     fn is_tired(&self) -> bool {
-        let timeout_ms = self.session.as_ref().map_or(0, |session| session.timeout_ms);
-        let patience_us = u64::try_from(timeout_ms).unwrap_or_default() * 1_000 * 2 / 3;
-        let now_us = self.world.chronicle().now_us();
-        self.asked.front().is_some_and(|asked| now_us - asked.at_us > patience_us)
+        self.handle.is_tired(self.world.chronicle().now_us())
     }
 
     fn ask(&mut self, op: Op) -> Bytes {
@@ -254,127 +204,45 @@ impl Client {
             self.last_xid += 1;
             self.last_xid
         };
+        self.unread.push_back((xid, request.op()));
         let id = self.load.next_id.fetch_add(1, Relaxed) + 1;
-        let at_us = self.world.chronicle().now_us();
-        let session = self.session_id().0;
-        let process = self.name.clone();
-        self.world.chronicle().saw(Event::Invoke { at_us, process, id, session, op: op.clone() });
-        self.asked.push_back(Asked { xid, code: request.op(), id, op, at_us });
+        let chronicle = self.world.chronicle();
+        chronicle.saw(self.handle.ask(chronicle.now_us(), id, op));
         let mut out = BytesMut::new();
         request.encode(xid, &mut out);
         out.freeze()
     }
 
     fn hear(&mut self, frame: Bytes) -> After {
+        let at_us = self.world.chronicle().now_us();
         let xid = (&frame[..]).get_i32();
         if xid == xid::NOTIFICATION {
-            self.hear_event(frame);
+            let zxid = Zxid(i64::from_be_bytes(frame[4..12].try_into().expect("eight bytes")));
+            let event = WatcherEvent::decode(frame.slice(REPLY_HEADER_BYTES..))
+                .expect("a server's events can be read");
+            let event = self.handle.event(at_us, zxid, &event).expect("a server tells of nodes");
+            self.world.chronicle().saw(event);
             return After::GoOn;
         }
-        let asked = self.asked.pop_front().expect("a server answers what it was asked");
-        assert_eq!(asked.xid, xid, "{}: answers come in order", self.name);
-        let (header, response) = Response::decode(asked.code, frame).expect("a server's answers can be read");
-        self.hear_reply(asked, header, response)
-    }
-
-    fn hear_reply(&mut self, asked: Asked, header: ReplyHeader, response: Response) -> After {
-        let at_us = self.world.chronicle().now_us();
-        self.seen = self.seen.max(header.zxid);
-        let (ok, error) = match requests::of_wire(response) {
-            Ok(answer) => (Some(answer), None),
-            Err(refusal) => (None, Some(refusal)),
-        };
-        let done = ok.is_some();
-        let not_there = error.as_ref().is_some_and(|refusal| refusal.code == "NoNode");
-        let (process, zxid) = (self.name.clone(), Some(header.zxid.0));
-        self.world.chronicle().saw(Event::Return {
-            at_us,
-            process,
-            id: asked.id,
-            zxid,
-            ok,
-            error,
-            unknown: None,
-        });
-        if done && is_write(&asked.op) {
-            self.load.acknowledged_us.lock()[self.number] = at_us;
-        }
-        match asked.op {
-            Op::Exists { path, watch: true } if not_there => drop(self.wanted.insert((Watched::Exist, path))),
-            Op::Exists { path, watch: true } | Op::GetData { path, watch: true } if done => {
-                self.wanted.insert((Watched::Data, path));
-            }
-            Op::GetChildren { path, watch: true } if done => drop(self.wanted.insert((Watched::Child, path))),
-            Op::AddWatch { path, recursive } if done => {
-                let how = if recursive { Watched::Recursive } else { Watched::Persistent };
-                self.wanted.insert((how, path));
-            }
-            Op::RemoveWatches { path } if done => self.wanted.retain(|(_, watched)| *watched != path),
-            Op::Close {} => return After::Closed,
-            _ => {}
+        let (asked, code) = self.unread.pop_front().expect("a server answers what it was asked");
+        assert_eq!(asked, xid, "{}: answers come in order", self.handle.name());
+        let (header, response) = Response::decode(code, frame).expect("a server's answers can be read");
+        let (event, heard) =
+            self.handle.replied(at_us, header.zxid, Ok(response)).expect("it waits for this answer");
+        self.world.chronicle().saw(event);
+        match heard {
+            Heard::Acknowledged { .. } => self.load.acknowledged_us.lock()[self.number] = at_us,
+            Heard::Closed => return After::Closed,
+            Heard::Other => {}
         }
         After::GoOn
     }
 
-    fn hear_event(&mut self, frame: Bytes) {
-        let zxid = i64::from_be_bytes(frame[4..12].try_into().expect("eight bytes"));
-        let event =
-            WatcherEvent::decode(frame.slice(REPLY_HEADER_BYTES..)).expect("a server's events can be read");
-        let kind = requests::kind(event.kind).expect("a server tells of nodes");
-        let path = event.path.as_ref().to_owned();
-        self.seen = self.seen.max(Zxid(zxid));
-        let once: &[Watched] = match kind {
-            EventKind::NodeChildrenChanged => &[Watched::Child],
-            EventKind::NodeDeleted => &[Watched::Data, Watched::Exist, Watched::Child],
-            _ => &[Watched::Data, Watched::Exist],
-        };
-        for how in once {
-            self.wanted.remove(&(*how, path.clone()));
-        }
-        let (at_us, process, session) =
-            (self.world.chronicle().now_us(), self.name.clone(), self.session_id().0);
-        self.world.chronicle().saw(Event::Watch { at_us, process, session, kind, path, zxid: Some(zxid) });
-    }
-
-    fn set_watches(&self) -> Op {
-        let of = |how| {
-            self.wanted.iter().filter(move |(of, _)| *of == how).map(|(_, path)| path.clone()).collect()
-        };
-        Op::SetWatches {
-            relative_zxid: self.seen.0,
-            data: of(Watched::Data),
-            exist: of(Watched::Exist),
-            child: of(Watched::Child),
-            persistent: of(Watched::Persistent),
-            recursive: of(Watched::Recursive),
-        }
-    }
-
     /// The connection is gone; the session may live.
     fn lost(&mut self) {
+        self.unread.clear();
         let at_us = self.world.chronicle().now_us();
-        for Asked { id, .. } in std::mem::take(&mut self.asked) {
-            let (process, unknown) = (self.name.clone(), Some("connection lost".to_owned()));
-            let lost = Event::Return { at_us, process, id, zxid: None, ok: None, error: None, unknown };
-            self.world.chronicle().saw(lost);
-        }
-        self.note_session(SessionState::Suspended, None);
-    }
-
-    fn note_session(&self, state: SessionState, member: Option<usize>) {
-        let timeout_ms = self.session.as_ref().filter(|_| state == SessionState::Connected);
-        self.world.chronicle().saw(Event::Session {
-            at_us: self.world.chronicle().now_us(),
-            process: self.name.clone(),
-            session: self.session_id().0,
-            state,
-            member: member.map(|member| format!("m{member}")),
-            timeout_ms: timeout_ms.and_then(|session| u64::try_from(session.timeout_ms).ok()),
-        });
-    }
-
-    fn session_id(&self) -> SessionId {
-        self.session.as_ref().map_or(SessionId::NONE, |session| session.session_id)
+        self.handle.lost(at_us).into_iter().for_each(|event| self.world.chronicle().saw(event));
     }
 }
 
@@ -393,8 +261,4 @@ async fn granted(stream: &mut FrameStream, buffer: &mut BytesMut) -> Option<Conn
 /// As the daemon's: positive and odd.
 fn session_id(random: u64) -> SessionId {
     SessionId((random >> 1) as i64 | 1)
-}
-
-fn is_write(op: &Op) -> bool {
-    matches!(op, Op::Create { .. } | Op::Delete { .. } | Op::SetData { .. } | Op::Multi { .. })
 }

@@ -16,7 +16,6 @@ pub mod mutant;
 pub mod nemesis;
 pub mod network;
 pub mod random;
-pub mod requests;
 pub mod world;
 
 pub use chronicle::Chronicle;

@@ -12,12 +12,12 @@ use rand::{Rng, SeedableRng};
 use zke_check::event::Event;
 use zke_check::{History, Verdict};
 use zke_consensus::{AsyncRuntime, Options};
+use zke_handle::requests;
 use zke_tree::State;
 
 use crate::chronicle::{self, Chronicle, Line};
 use crate::client::{Client, Load};
 use crate::nemesis::{self, Plan};
-use crate::requests;
 use crate::world::{self, World};
 
 /// After the last fault every member serves again, and every client has written again, within so long.

@@ -53,6 +53,8 @@ pub struct Config {
     pub session_timeout: SessionTimeoutBounds,
     /// `znode.container.checkIntervalMs`, above 0: how often a leader looks for containers and TTL nodes to remove.
     pub container_check_interval_ms: i32,
+    /// `snapCount`, above 0: a snapshot is taken after so many entries of the log.
+    pub snap_count: i32,
     /// Connections from one source address; `None` is without limit.
     pub max_client_cnxns: Option<NonZeroU32>,
     /// Connections from everywhere; `None` leaves it to the limit on open files.

@@ -303,6 +303,8 @@ impl Observer for Hub {
     }
 
     fn replaced(&self, state: &State) {
+        let zxid = format_args!("{:#x}", state.last_zxid().0);
+        tracing::info!(%zxid, "installed a snapshot of another member, and cut all clients");
         self.cut_all();
         self.pending.clear();
         self.reached(state);

@@ -231,6 +231,7 @@ fn setup(
     let session_timeout_ms_min = u64::try_from(config.session_timeout.min_ms).expect("bounds are positive");
     let container_check_interval_ms =
         u64::try_from(config.container_check_interval_ms).expect("a positive setting");
+    let snapshot_entries = u64::try_from(config.snap_count).expect("a positive setting");
     Setup {
         disk,
         log_disk,
@@ -241,10 +242,12 @@ fn setup(
         options: Options {
             session_timeout_ms_min,
             container_check_interval_ms,
+            snapshot_entries,
+            // A fifth, as with the defaults of both.
+            keep_entries: (snapshot_entries / 5).max(1),
             serve_at_once: !managed,
             settings: config.replicated(),
             configured: members.configured(config),
-            ..Options::default()
         },
         drivers: Drivers::Threads,
         transport: Arc::new(SharedTransport(GrpcTransport::new(members.security()))),

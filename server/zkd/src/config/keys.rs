@@ -189,7 +189,7 @@ pub(super) const KEYS: &[(&str, Effect)] = &[
     ("leader.ackLoggingFrequency", NotNeeded(ZAB)),
     // The disk.
     ("preAllocSize", NotNeeded(LOG)),
-    ("snapCount", NotServed("a snapshot is taken each 100000 entries")),
+    ("snapCount", Honoured),
     ("snapSizeLimitInKb", NotNeeded(LOG)),
     ("snapshotSizeFactor", NotNeeded(LOG)),
     ("commitLogCount", NotNeeded("entries are kept for members that lag a little")),

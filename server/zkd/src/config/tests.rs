@@ -57,7 +57,7 @@ fn the_smallest_file_is_a_server_alone_with_zookeeper_s_defaults() {
     assert_eq!(config.clients.expect("a port").to_string(), "*:2181");
     assert_eq!((config.tick_ms, config.init_limit_ticks, config.sync_limit_ticks), (3000, 10, 5));
     assert_eq!(config.session_timeout, SessionTimeoutBounds { min_ms: 6000, max_ms: 60_000 });
-    assert_eq!(config.container_check_interval_ms, 60_000);
+    assert_eq!((config.container_check_interval_ms, config.snap_count), (60_000, 100_000));
     assert_eq!(config.max_client_cnxns, NonZeroU32::new(60));
     assert_eq!(config.max_message_len, 1_048_575);
     assert_eq!(config.four_letter_words, Whitelist::Words(vec!["srvr".to_owned()]));
@@ -72,14 +72,14 @@ fn every_setting_is_understood() {
     let config = config(
         "dataDir=DATA\ndataLogDir=/log\nclientPort=2199\nclientPortAddress=::1\ntickTime=2000\n\
          initLimit=7\nsyncLimit=3\nminSessionTimeout=-1\nmaxSessionTimeout=90000\nmaxClientCnxns=0\n\
-         znode.container.checkIntervalMs=500\n4lw.commands.whitelist=ruok, mntr\nadmin.serverPort=9080\nadmin.serverAddress=127.0.0.1\n\
+         znode.container.checkIntervalMs=500\nsnapCount=1000\n4lw.commands.whitelist=ruok, mntr\nadmin.serverPort=9080\nadmin.serverAddress=127.0.0.1\n\
          metricsProvider.httpPort=7001\nDigestAuthenticationProvider.superDigest=super:abc=\n",
     );
     assert_eq!(config.log_dir, Path::new("/log"));
     assert_eq!(config.clients.expect("a port").to_string(), "[::1]:2199");
     assert_eq!((config.tick_ms, config.init_limit_ticks, config.sync_limit_ticks), (2000, 7, 3));
     assert_eq!(config.session_timeout, SessionTimeoutBounds { min_ms: 4000, max_ms: 90_000 });
-    assert_eq!(config.container_check_interval_ms, 500);
+    assert_eq!((config.container_check_interval_ms, config.snap_count), (500, 1000));
     assert_eq!(config.max_client_cnxns, None);
     assert_eq!(config.four_letter_words, Whitelist::Words(vec!["ruok".to_owned(), "mntr".to_owned()]));
     assert_eq!(config.security.super_digest, Some(Secret::new("super:abc=")));

@@ -184,6 +184,7 @@ fn finish(
         container_check_interval_ms: settings
             .take_as("znode.container.checkIntervalMs", Setting::positive)?
             .unwrap_or(60_000),
+        snap_count: settings.take_as("snapCount", Setting::positive)?.unwrap_or(100_000),
         max_client_cnxns: settings.take_as("maxClientCnxns", read_limit)?.unwrap_or(NonZeroU32::new(60)),
         max_cnxns: settings.take_as("maxCnxns", read_limit)?.flatten(),
         outstanding_max: settings.take_as("globalOutstandingLimit", read_limit)?.flatten(),

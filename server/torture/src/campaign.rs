@@ -1,0 +1,226 @@
+//! Many runs, one after the other: rows in turn, each time with the next seed, and a table at the end.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::isolation;
+use crate::rows::{ROWS, Row};
+use crate::run::{self, Summary};
+
+/// In `argv`, before the words of a run.
+pub const INSIDE: &str = "inside";
+/// Enough to see how it came to a finding.
+const STORY_LINES: usize = 25;
+
+pub struct Campaign {
+    pub rows: Vec<&'static Row>,
+    /// Of the first run of each row; the next run has the next one.
+    pub seed: u64,
+    pub until: Until,
+    pub zkd: PathBuf,
+    /// Where findings are kept.
+    pub folder: PathBuf,
+}
+
+pub enum Until {
+    /// So many of each row.
+    Runs(u64),
+    /// No run begins after so long.
+    Elapsed(Duration),
+}
+
+/// What came of a campaign.
+pub struct Table {
+    lines: Vec<Line>,
+}
+
+struct Line {
+    row: &'static Row,
+    runs: u64,
+    operations: usize,
+    undecided: u64,
+    slowest_ms: u64,
+    /// The seed and the first words of each.
+    findings: Vec<(u64, String)>,
+}
+
+impl Campaign {
+    /// Tells of each run when it has ended.
+    ///
+    /// # Errors
+    /// When this machine cannot do it; findings are no error.
+    pub fn run(&self) -> Result<Table> {
+        let missing = isolation::missing();
+        ensure!(missing.is_empty(), "real faults need {}: install or become it", missing.join(", "));
+        let zkd = self.zkd.canonicalize().with_context(|| format!("find {}", self.zkd.display()))?;
+        let line = |row: &&'static Row| Line {
+            row,
+            runs: 0,
+            operations: 0,
+            undecided: 0,
+            slowest_ms: 0,
+            findings: Vec::new(),
+        };
+        let mut lines: Vec<Line> = self.rows.iter().map(line).collect();
+        let begun = Instant::now();
+        for round in 0.. {
+            for line in &mut lines {
+                let over = match self.until {
+                    Until::Runs(runs) => round >= runs,
+                    Until::Elapsed(limit) => begun.elapsed() >= limit,
+                };
+                if over {
+                    return Ok(Table { lines });
+                }
+                line.add(self.run_once(line.row, self.seed + round, &zkd)?);
+            }
+        }
+        Ok(Table { lines })
+    }
+
+    fn run_once(&self, row: &Row, seed: u64, zkd: &Path) -> Result<Summary> {
+        let folder = self.folder.join(format!("{}-{seed}-{}", row.name, std::process::id()));
+        if folder.exists() {
+            fs::remove_dir_all(&folder).context("remove what an earlier run left")?;
+        }
+        fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+        let summary = play(row, seed, zkd, &folder)?;
+        let figures = format!(
+            "{} seed {seed}: {} operations, writes again after {:.2} s at most, took {} s",
+            row.name,
+            summary.operations,
+            seconds(summary.slowest_ms),
+            summary.took_ms / 1_000
+        );
+        if summary.findings.is_empty() {
+            let undecided = summary.undecided.first().map(|what| format!(", but undecided: {what}"));
+            eprintln!("{figures}: right{}", undecided.unwrap_or_default());
+            fs::remove_dir_all(&folder).context("remove what a run left")?;
+            return Ok(summary);
+        }
+        eprintln!("{figures}: WRONG\n{}", story(&folder));
+        for finding in &summary.findings {
+            eprintln!("{}: {finding}", row.name);
+        }
+        run::remove_disks(&folder)?;
+        let history = run::history_file(&folder);
+        if history.exists() {
+            eprintln!("kept: {0}; judge it again: zke-check {1}", folder.display(), history.display());
+        } else {
+            eprintln!("kept: {}", folder.display());
+        }
+        eprintln!("again: {}", again(row, seed));
+        Ok(summary)
+    }
+}
+
+/// In a process with namespaces of its own, which tells its story in a file.
+fn play(row: &Row, seed: u64, zkd: &Path, folder: &Path) -> Result<Summary> {
+    let report = folder.join("summary.json");
+    let story = File::create(folder.join("story")).context("make a file for the story")?;
+    let status = isolation::isolated()?
+        .args([INSIDE, row.name, &seed.to_string()])
+        .args([zkd, folder, report.as_path()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(story)
+        .status()
+        .context("start a run")?;
+    match fs::read(&report) {
+        Ok(bytes) if status.success() => serde_json::from_slice(&bytes).context("read what came of a run"),
+        _ => Ok(Summary {
+            row: row.name.to_owned(),
+            seed,
+            operations: 0,
+            findings: vec![format!("the run itself ended with {status}")],
+            undecided: Vec::new(),
+            slowest_ms: 0,
+            took_ms: 0,
+        }),
+    }
+}
+
+/// What the process of a run does with its words.
+///
+/// # Errors
+/// Whatever keeps it from telling what came of the run.
+pub fn inside(words: &[String]) -> Result<()> {
+    let [row, seed, zkd, folder, report] = words else { bail!("a run has five words") };
+    let row = Row::find(row).with_context(|| format!("there is no row {row}"))?;
+    isolation::settle()?;
+    let summary = run::run(row, seed.parse().context("read the seed")?, zkd.as_ref(), folder.as_ref())?;
+    let text = serde_json::to_vec(&summary).context("write what came of a run")?;
+    fs::write(report, text).context("write what came of a run")
+}
+
+/// Every row, or the named ones.
+///
+/// # Errors
+/// A name that no row has.
+pub fn chosen(names: &[String]) -> Result<Vec<&'static Row>> {
+    if names.is_empty() {
+        return Ok(ROWS.iter().collect());
+    }
+    let known = || ROWS.iter().map(|row| row.name).collect::<Vec<_>>().join(", ");
+    names
+        .iter()
+        .map(|name| Row::find(name).with_context(|| format!("no row {name}: take of {}", known())))
+        .collect()
+}
+
+fn story(folder: &Path) -> String {
+    let text = fs::read_to_string(folder.join("story")).unwrap_or_default();
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(STORY_LINES)..].join("\n")
+}
+
+fn again(row: &Row, seed: u64) -> String {
+    format!("cargo xtask torture --row {} --runs 1 --seed {seed}", row.name)
+}
+
+fn seconds(ms: u64) -> f64 {
+    Duration::from_millis(ms).as_secs_f64()
+}
+
+impl Line {
+    fn add(&mut self, summary: Summary) {
+        self.runs += 1;
+        self.operations += summary.operations;
+        self.undecided += u64::from(!summary.undecided.is_empty());
+        self.slowest_ms = self.slowest_ms.max(summary.slowest_ms);
+        self.findings.extend(summary.findings.into_iter().next().map(|first| (summary.seed, first)));
+    }
+}
+
+impl Table {
+    pub fn is_right(&self) -> bool {
+        self.lines.iter().all(|line| line.findings.is_empty())
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "row    runs  operations  undecided  wrong  writes again after, at most  what")?;
+        for Line { row, runs, operations, undecided, slowest_ms, findings } in &self.lines {
+            writeln!(
+                f,
+                "{:<5} {runs:>5} {operations:>11} {undecided:>10} {:>6} {:>26.2} s  {}",
+                row.name,
+                findings.len(),
+                seconds(*slowest_ms),
+                row.about
+            )?;
+        }
+        for Line { row, findings, .. } in &self.lines {
+            for (seed, finding) in findings {
+                writeln!(f, "{} seed {seed}: {finding}\n  again: {}", row.name, again(row, *seed))?;
+            }
+        }
+        Ok(())
+    }
+}
