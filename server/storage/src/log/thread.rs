@@ -1,8 +1,12 @@
 //! The log in a thread of its own: whatever waits when it comes back from one fdatasync goes into the next.
+//!
+//! On a full volume it waits before it writes what needs a new segment, and goes on when there is one. A write or
+//! fsync that failed is another matter: it is never tried again.
 
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -15,6 +19,10 @@ use crate::{Disk, StorageError};
 /// How much may wait for the disk before a caller waits too. It only fills when the disk takes less than the network
 /// brings; then more memory would buy nothing but latency. As much again can be in the batch that is being written.
 const QUEUE_BYTES_MAX: usize = 16 << 20;
+
+/// How often a full volume is asked again. Often enough that nobody notices when there is space, seldom enough that
+/// filling a part of a segment and removing it again costs nothing.
+const FULL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What an operation costs in the queue besides the payload it carries.
 const JOB_BYTES: usize = 128;
@@ -34,6 +42,8 @@ struct Queue {
     state: Mutex<Waiting>,
     work: Condvar,
     room: Condvar,
+    /// Told when the log is closed; apart from `work`, of which a thread that waits for space can do none.
+    closing: Condvar,
 }
 
 #[derive(Default)]
@@ -108,10 +118,52 @@ fn run<D: Disk>(writer: &mut Writer<D>, view: &View<D::File>, queue: &Queue) {
             std::mem::replace(&mut *waiting, Waiting { refused, closed, ..Waiting::default() })
         };
         queue.room.notify_all();
-        let result = writer.write(&batch.records, view);
+        let result = write(writer, &batch.records, view, queue);
         for done in batch.done {
             done(result.clone());
         }
+    }
+}
+
+/// Writes up to the end of the segment, makes sure of the next one, and so on.
+fn write<D: Disk>(
+    writer: &mut Writer<D>,
+    records: &[Ticketed],
+    view: &View<D::File>,
+    queue: &Queue,
+) -> Result<(), StorageError> {
+    if records.is_empty() {
+        return writer.write(records, view);
+    }
+    let mut rest = records;
+    while !rest.is_empty() {
+        let mut count = writer.fitting(rest);
+        if count == 0 {
+            wait_for_space(writer, view, queue)?;
+            count = 1;
+        }
+        let (now, later) = rest.split_at(count);
+        writer.write(now, view)?;
+        rest = later;
+    }
+    Ok(())
+}
+
+/// Until there is a next segment, or the log is closed: then what waits was not written.
+fn wait_for_space<D: Disk>(
+    writer: &mut Writer<D>,
+    view: &View<D::File>,
+    queue: &Queue,
+) -> Result<(), StorageError> {
+    loop {
+        let reserved = writer.reserve();
+        let full = matches!(&reserved, Err(error) if error.is_full());
+        view.set_full(full);
+        let mut waiting = queue.state.lock();
+        if !full || waiting.closed {
+            return reserved;
+        }
+        queue.closing.wait_for(&mut waiting, FULL_INTERVAL);
     }
 }
 
@@ -158,6 +210,7 @@ impl<D: Disk> Drop for LogThread<D> {
     fn drop(&mut self) {
         self.queue.state.lock().closed = true;
         self.queue.work.notify_one();
+        self.queue.closing.notify_one();
         if let Some(thread) = self.thread.take()
             // A callback may hold the last handle; the thread ends by itself then.
             && thread.thread().id() != std::thread::current().id()
