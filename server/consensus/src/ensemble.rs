@@ -18,7 +18,7 @@ use zke_storage::{
 use zke_tree::{Command, LogIndex, Origin, State};
 
 use crate::clock::Clock;
-use crate::flush_watch::Flushes;
+use crate::flush_watch::{Flushes, IsFull};
 use crate::leader::Leading;
 use crate::lease::{ServingLease, lease_ms};
 use crate::link::Barriers;
@@ -169,6 +169,8 @@ impl<R: AsyncRuntime> Ensemble<R> {
         expect_snapshot(recovered.purged, replica.applied().0)?;
         let id = origin.member.0;
         let flushes = Arc::new(Flushes::default());
+        let reader = log.reader();
+        let is_full: IsFull = Box::new(move || reader.waits_for_space());
         let raft = match drivers {
             Drivers::Threads => {
                 let driver = LogThread::spawn(log).map_err(StartError::Worker)?;
@@ -209,7 +211,7 @@ impl<R: AsyncRuntime> Ensemble<R> {
         detach::<R>(inner.clone().run_leader());
         detach::<R>(inner.clone().run_links());
         detach::<R>(inner.clone().run_serving());
-        detach::<R>(inner.clone().run_flush_watch(flushes));
+        detach::<R>(inner.clone().run_flush_watch(flushes, is_full));
         Ok(Ensemble { inner })
     }
 

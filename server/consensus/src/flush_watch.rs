@@ -48,6 +48,9 @@ impl Flushes {
     }
 }
 
+/// Whether the log waits for space on its volume.
+pub(crate) type IsFull = Box<dyn Fn() -> bool + Send + Sync>;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Advice {
     GoOn,
@@ -62,14 +65,18 @@ struct FlushWatch {
 }
 
 impl FlushWatch {
-    /// One look, `elapsed_ms` after the one before. `under_way` is [`Flushes::under_way`].
-    fn look(&mut self, elapsed_ms: u64, under_way: Option<u64>, leads: bool) -> Advice {
+    /// One look, `elapsed_ms` after the one before. `under_way` is [`Flushes::under_way`]; `full` says that the disk
+    /// waits for space, which another process would wait for too: so that never ends this one.
+    fn look(&mut self, elapsed_ms: u64, under_way: Option<u64>, leads: bool, full: bool) -> Advice {
         if under_way.is_none() || under_way != self.ended || !leads {
             *self = FlushWatch { ended: under_way, hung_ms: 0 };
             return Advice::GoOn;
         }
         let before_ms = self.hung_ms;
         self.hung_ms += elapsed_ms.min(2 * LOOK_INTERVAL_MS);
+        if full {
+            self.hung_ms = self.hung_ms.min(HANG_MS_MAX + 1);
+        }
         if self.hung_ms > HANG_MS_MAX + SUCCESSOR_WAIT_MS {
             Advice::End
         } else if before_ms <= HANG_MS_MAX && self.hung_ms > HANG_MS_MAX {
@@ -82,7 +89,8 @@ impl FlushWatch {
 
 impl<R: AsyncRuntime> Inner<R> {
     /// Runs for the life of the process.
-    pub(crate) async fn run_flush_watch(self: Arc<Self>, flushes: Arc<Flushes>) {
+    pub(crate) async fn run_flush_watch(self: Arc<Self>, flushes: Arc<Flushes>, is_full: IsFull) {
+        let mut was_full = false;
         let mut watch = FlushWatch::default();
         let mut before_ms = self.clock.boot_ms();
         while !self.is_stopping() {
@@ -90,7 +98,12 @@ impl<R: AsyncRuntime> Inner<R> {
             let now_ms = self.clock.boot_ms();
             let elapsed_ms = now_ms.saturating_sub(before_ms);
             before_ms = now_ms;
-            match watch.look(elapsed_ms, flushes.under_way(), self.raft.is_leader()) {
+            let full = is_full();
+            if full != was_full {
+                was_full = full;
+                say_full(full);
+            }
+            match watch.look(elapsed_ms, flushes.under_way(), self.raft.is_leader(), full) {
                 Advice::GoOn => {}
                 Advice::HandOver => self.leave_hung_disk().await,
                 Advice::End => {
@@ -119,6 +132,16 @@ impl<R: AsyncRuntime> Inner<R> {
     }
 }
 
+fn say_full(full: bool) {
+    if full {
+        tracing::error!(
+            "the volume of the log is full: this member waits for space; enlarge the volume or free some of it"
+        );
+    } else {
+        tracing::info!("the volume of the log has space again");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,7 +150,7 @@ mod tests {
     fn advice(looks: impl Iterator<Item = (Option<u64>, bool)>) -> Vec<(u64, Advice)> {
         let mut watch = FlushWatch::default();
         let advised = looks.enumerate().map(|(at, (under_way, leads))| {
-            (at as u64 * LOOK_INTERVAL_MS, watch.look(LOOK_INTERVAL_MS, under_way, leads))
+            (at as u64 * LOOK_INTERVAL_MS, watch.look(LOOK_INTERVAL_MS, under_way, leads, false))
         });
         advised.filter(|(_, advice)| *advice != Advice::GoOn).collect()
     }
@@ -158,8 +181,16 @@ mod tests {
     #[test]
     fn a_process_that_slept_does_not_blame_its_disk() {
         let mut watch = FlushWatch::default();
-        assert_eq!(watch.look(100, Some(7), true), Advice::GoOn);
-        assert_eq!(watch.look(60_000, Some(7), true), Advice::GoOn);
+        assert_eq!(watch.look(100, Some(7), true, false), Advice::GoOn);
+        assert_eq!(watch.look(60_000, Some(7), true, false), Advice::GoOn);
+    }
+
+    #[test]
+    fn a_leader_on_a_full_volume_hands_over_and_never_ends() {
+        let mut watch = FlushWatch::default();
+        let looks = (0..100).map(|_| watch.look(LOOK_INTERVAL_MS, Some(7), true, true));
+        let advised: Vec<_> = looks.filter(|advice| *advice != Advice::GoOn).collect();
+        assert_eq!(advised, [Advice::HandOver]);
     }
 
     #[test]

@@ -2,11 +2,13 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use openraft::impls::EntryPayload;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{AsyncRuntime, OptionalSend};
+use zke_storage::StorageError;
 
 use crate::replica::Replica;
 use crate::snapshots::{RaftSnapshot, SnapshotHandle, Snapshots};
@@ -17,6 +19,9 @@ use crate::worker::Worker;
 /// Entries applied in one go on the apply thread. openraft hands over what is committed; this only bounds how long a
 /// request for a snapshot waits.
 const APPLY_ENTRIES_MAX: usize = 256;
+
+/// How long a snapshot that found no space waits. Each attempt writes until the volume is full again.
+const FULL_INTERVAL: Duration = Duration::from_secs(5);
 
 pub struct StateMachine {
     replica: Arc<Replica>,
@@ -118,6 +123,43 @@ impl<R: AsyncRuntime> RaftSnapshotBuilder<TypeConfig<R>> for Builder {
     type SnapshotData = SnapshotHandle;
 
     async fn build_snapshot(&mut self) -> io::Result<RaftSnapshot> {
-        self.snapshots.build(self.replica.clone()).await
+        loop {
+            let built = self.snapshots.build(self.replica.clone()).await;
+            match built {
+                // What was begun is removed by now, and the next one is of a newer state. Any error would end Raft.
+                Err(error) if is_full(&error) => {
+                    tracing::warn!(%error, "no space for a snapshot: trying again");
+                    R::sleep(FULL_INTERVAL).await;
+                }
+                built => return built,
+            }
+        }
+    }
+}
+
+/// Whether there was no room on the volume. Errors of storage come wrapped, by it and by those who write through it.
+fn is_full(error: &io::Error) -> bool {
+    if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        return true;
+    }
+    let Some(inner) = error.get_ref() else { return false };
+    inner.downcast_ref::<StorageError>().is_some_and(StorageError::is_full)
+        || inner.downcast_ref::<io::Error>().is_some_and(is_full)
+}
+
+#[cfg(test)]
+mod tests {
+    use zke_storage::{SimDisk, SnapshotStore};
+
+    use super::*;
+
+    #[test]
+    fn a_full_volume_is_known_by_its_error() {
+        let disk = SimDisk::new(1);
+        disk.set_capacity_bytes(4);
+        let snapshots = Snapshots::new(SnapshotStore::open(disk, 1).expect("an empty disk"), Worker::Inline);
+        let mut receiving = snapshots.receive().expect("a name takes no space here");
+        assert!(is_full(&receiving.write(b"more than it holds").expect_err("it is full")));
+        assert!(!is_full(&receiving.write(b"").expect_err("it had failed")));
     }
 }

@@ -57,6 +57,12 @@ pub enum StorageError {
 }
 
 impl StorageError {
+    /// Whether the volume has no room for what was to be written. Unlike every other failure it passes by itself.
+    pub fn is_full(&self) -> bool {
+        let StorageError::Io { source, .. } = self else { return false };
+        matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+
     /// File and offset of what is damaged or lost. With `Some` the member's data are not to be trusted, and no restart
     /// will help.
     pub fn damage(&self) -> Option<(&str, u64)> {

@@ -200,6 +200,11 @@ impl<D: Disk> LogReader<D> {
         self.view.head().last
     }
 
+    /// Whether the log waits for space on its volume: what was appended last is not durable until there is some.
+    pub fn waits_for_space(&self) -> bool {
+        self.view.is_full()
+    }
+
     pub fn purged(&self) -> Option<LogId> {
         self.view.head().purged
     }

@@ -21,7 +21,6 @@ use zke_tree::{Applied, LogIndex, MemberId, Origin, State};
 use zke_wire::SessionId;
 
 use super::{LogStore, LogView};
-use crate::flush_watch::Flushes;
 use crate::proposals::Proposals;
 use crate::replica::{Observer, Replica};
 use crate::snapshots::{self, Snapshots};
@@ -63,8 +62,9 @@ impl<L: LogDriver> StoreBuilder<Config, Begun<L>, StateMachine, TempDir> for OnD
         let proposals = Arc::new(Proposals::new(origin));
         let replica =
             Arc::new(Replica::new(State::new(), Default::default(), origin, proposals, Arc::new(Nobody)));
-        let log = Begun { log: LogStore::new((self.drive)(log), Arc::new(Flushes::default())), first: 0 };
-        Ok((folder, log, StateMachine::new(replica, snapshots, (self.worker)())))
+        let log = LogStore::new((self.drive)(log), Arc::default(), Arc::default());
+        let log = Begun { log, first: 0 };
+        Ok((folder, log, StateMachine::new(replica, snapshots, (self.worker)(), Arc::default())))
     }
 }
 

@@ -63,6 +63,23 @@ impl<D: Disk> Spare<D> {
         }
     }
 
+    /// Makes one that [`Spare::take`] will find, if there is none. When that fails nothing was changed.
+    pub fn ensure(&mut self) -> Result<(), StorageError> {
+        match std::mem::replace(&mut self.state, State::Missing) {
+            State::Waiting => {}
+            State::Making(making) => {
+                making.join().unwrap_or_else(|_| Err(died()))?;
+                self.name_made()?;
+            }
+            State::Missing => {
+                make(&self.disk, self.bytes)?;
+                self.name_made()?;
+            }
+        }
+        self.state = State::Waiting;
+        Ok(())
+    }
+
     /// A file of `bytes` under the name [`SPARE`], which the caller gives another.
     pub fn take(&mut self, bytes: u64) -> Result<D::File, StorageError> {
         let waits = match std::mem::replace(&mut self.state, State::Missing) {

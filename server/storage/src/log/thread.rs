@@ -1,8 +1,12 @@
 //! The log in a thread of its own: whatever waits when it comes back from one fdatasync goes into the next.
+//!
+//! On a full volume it waits before it writes what needs a new segment, and goes on when there is one. A write or
+//! fsync that failed is another matter: it is never tried again.
 
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -16,6 +20,10 @@ use crate::{Disk, StorageError};
 /// brings; then more memory would buy nothing but latency. As much again can be in the batch that is being written.
 const QUEUE_BYTES_MAX: usize = 16 << 20;
 
+/// How often a full volume is asked again. Often enough that nobody notices when there is space, seldom enough that
+/// filling a part of a segment and removing it again costs nothing.
+const FULL_INTERVAL: Duration = Duration::from_millis(500);
+
 /// What an operation costs in the queue besides the payload it carries.
 const JOB_BYTES: usize = 128;
 
@@ -25,7 +33,7 @@ const JOB_BYTES: usize = 128;
 /// must be short; that of a refused operation runs at once.
 pub struct LogThread<D: Disk> {
     queue: Arc<Queue>,
-    /// Whoever has set [`Waiting::writing`] holds it, so nobody ever waits for this lock.
+    /// Locked by whoever has set [`Waiting::writing`], or holds the queue while it is not set: so nobody ever waits for it.
     writer: Arc<Mutex<Writer<D>>>,
     view: Arc<View<D::File>>,
     thread: Option<JoinHandle<()>>,
@@ -36,6 +44,8 @@ struct Queue {
     state: Mutex<Waiting>,
     work: Condvar,
     room: Condvar,
+    /// Told when the log is closed; apart from `work`, of which a thread that waits for space can do none.
+    closing: Condvar,
 }
 
 #[derive(Default)]
@@ -111,17 +121,28 @@ impl<D: Disk> LogThread<D> {
         }
     }
 
-    /// Writes what waits, in the thread of the caller. If somebody writes already, that one comes to it.
+    /// Writes what waits, in the thread of the caller. If somebody writes already, that one comes to it; and a caller is
+    /// not held up by the making of a segment.
     fn write_here(&self) {
-        let taken = self.queue.state.lock().take();
-        if let Some(batch) = taken {
-            self.queue.room.notify_all();
-            batch.write(&self.writer, &self.view);
-            let mut waiting = self.queue.state.lock();
-            waiting.writing = false;
-            if !waiting.is_empty() {
-                self.queue.work.notify_one();
-            }
+        let mut waiting = self.queue.state.lock();
+        if waiting.writing {
+            return;
+        }
+        let mut writer = self.writer.lock();
+        if writer.fitting(&waiting.records) < waiting.records.len() {
+            self.queue.work.notify_one();
+            return;
+        }
+        let Some(batch) = waiting.take() else { return };
+        drop(waiting);
+        self.queue.room.notify_all();
+        let result = writer.write(&batch.records, &self.view);
+        drop(writer);
+        batch.answer(result);
+        let mut waiting = self.queue.state.lock();
+        waiting.writing = false;
+        if !waiting.is_empty() {
+            self.queue.work.notify_one();
         }
     }
 }
@@ -141,8 +162,7 @@ impl Waiting {
         Some(std::mem::replace(self, Waiting { writing: true, refused, closed, ..Waiting::default() }))
     }
 
-    fn write<D: Disk>(self, writer: &Mutex<Writer<D>>, view: &View<D::File>) {
-        let result = writer.lock().write(&self.records, view);
+    fn answer(self, result: Result<(), StorageError>) {
         for done in self.done {
             done(result.clone());
         }
@@ -157,13 +177,56 @@ fn run<D: Disk>(writer: &Mutex<Writer<D>>, view: &View<D::File>, queue: &Queue) 
             Some(batch) => {
                 drop(waiting);
                 queue.room.notify_all();
-                batch.write(writer, view);
+                let result = write(&mut writer.lock(), &batch.records, view, queue);
+                batch.answer(result);
                 waiting = queue.state.lock();
                 waiting.writing = false;
             }
             None if waiting.closed => return,
             None => queue.work.wait(&mut waiting),
         }
+    }
+}
+
+/// Writes up to the end of the segment, makes sure of the next one, and so on.
+fn write<D: Disk>(
+    writer: &mut Writer<D>,
+    records: &[Ticketed],
+    view: &View<D::File>,
+    queue: &Queue,
+) -> Result<(), StorageError> {
+    if records.is_empty() {
+        return writer.write(records, view);
+    }
+    let mut rest = records;
+    while !rest.is_empty() {
+        let mut count = writer.fitting(rest);
+        if count == 0 {
+            wait_for_space(writer, view, queue)?;
+            count = 1;
+        }
+        let (now, later) = rest.split_at(count);
+        writer.write(now, view)?;
+        rest = later;
+    }
+    Ok(())
+}
+
+/// Until there is a next segment, or the log is closed: then what waits was not written.
+fn wait_for_space<D: Disk>(
+    writer: &mut Writer<D>,
+    view: &View<D::File>,
+    queue: &Queue,
+) -> Result<(), StorageError> {
+    loop {
+        let reserved = writer.reserve();
+        let full = matches!(&reserved, Err(error) if error.is_full());
+        view.set_full(full);
+        let mut waiting = queue.state.lock();
+        if !full || waiting.closed {
+            return reserved;
+        }
+        queue.closing.wait_for(&mut waiting, FULL_INTERVAL);
     }
 }
 
@@ -220,6 +283,7 @@ impl<D: Disk> Drop for LogThread<D> {
     fn drop(&mut self) {
         self.queue.state.lock().closed = true;
         self.queue.work.notify_one();
+        self.queue.closing.notify_one();
         if let Some(thread) = self.thread.take()
             // A callback may hold the last handle; the thread ends by itself then.
             && thread.thread().id() != std::thread::current().id()

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -22,6 +23,7 @@ pub(super) struct View<F> {
     inner: RwLock<Inner<F>>,
     salt: u32,
     tail_cache_bytes: usize,
+    full: AtomicBool,
 }
 
 struct Inner<F> {
@@ -67,7 +69,7 @@ impl<F: DiskFile> View<F> {
     pub fn new(index: Index, salt: u32, tail_cache_bytes: usize) -> Self {
         let inner =
             Inner { index, tickets: 0, tail: VecDeque::new(), tail_bytes: 0, segments: VecDeque::new() };
-        View { inner: RwLock::new(inner), salt, tail_cache_bytes }
+        View { inner: RwLock::new(inner), salt, tail_cache_bytes, full: AtomicBool::new(false) }
     }
 
     /// Appends all entries, or none.
@@ -127,6 +129,15 @@ impl<F: DiskFile> View<F> {
     /// Lets go of the segments before `first`.
     pub fn forget_segments(&self, first: u32) {
         self.inner.write().segments.retain(|source| source.number >= first);
+    }
+
+    /// Says whether the writer waits for space.
+    pub fn set_full(&self, full: bool) {
+        self.full.store(full, Ordering::Relaxed);
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
     }
 
     pub fn head(&self) -> Head {

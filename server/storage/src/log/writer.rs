@@ -116,6 +116,22 @@ impl<D: Disk> Writer<D> {
         Ok(())
     }
 
+    /// How many of `records` go into the segment that is written to, and need nothing that a full volume refuses.
+    pub fn fitting(&self, records: &[Ticketed]) -> usize {
+        let mut bytes = 0;
+        let fits = |Ticketed { record, .. }: &&Ticketed| {
+            bytes += record.encoded_bytes() as u64;
+            self.fits(bytes)
+        };
+        records.iter().take_while(fits).count()
+    }
+
+    /// Makes the next segment before anything is written that has to go there. So a full volume is met while nothing is
+    /// in doubt, and the caller may try again.
+    pub fn reserve(&mut self) -> Result<(), StorageError> {
+        self.spare.ensure()
+    }
+
     /// Makes the next segment in a thread before it is needed.
     pub fn use_background(&mut self) {
         self.spare.use_background();

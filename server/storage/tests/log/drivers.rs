@@ -113,7 +113,7 @@ fn the_thread_puts_what_waits_into_one_flush() {
 
 #[test]
 fn a_caller_who_finds_nobody_writing_writes_itself() {
-    let (log, _) = Log::open(SimDisk::new(1), small()).unwrap();
+    let (log, _) = Log::open(SimDisk::new(1), LogOptions { segment_bytes: 1 << 20, ..small() }).unwrap();
     let driver = LogThread::spawn(log).unwrap();
     let caller = std::thread::current().id();
     let (sender, answers) = mpsc::channel();
@@ -220,4 +220,62 @@ fn a_refused_operation_is_answered_at_once_and_ends_the_log() {
     assert!(matches!(answers.recv().unwrap(), Err(StorageError::OutOfOrder { .. })));
     driver.append(vec![entry(0)], done(&sender));
     assert!(matches!(answers.recv().unwrap(), Err(StorageError::Poisoned)));
+}
+
+#[test]
+fn the_thread_waits_on_a_full_volume_and_goes_on_when_there_is_space() {
+    let disk = SimDisk::new(5);
+    // Of 4 KiB each: one segment, and no room for a second.
+    disk.set_capacity_bytes(6 << 10);
+    let options = small();
+    let (log, _) = Log::open(disk.clone(), options.clone()).unwrap();
+    let thread = LogThread::spawn(log).unwrap();
+    let (sender, answers) = mpsc::channel();
+    for index in 0..200 {
+        let sender = sender.clone();
+        let done = move |result: Result<(), StorageError>| {
+            let _ = sender.send(result);
+        };
+        thread.append(vec![entry(index)], Box::new(done));
+    }
+    let patience = std::time::Duration::from_secs(20);
+    let since = std::time::Instant::now();
+    while !thread.reader().waits_for_space() {
+        assert!(since.elapsed() < patience, "the volume is full, and the log does not say so");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    // What was reported is there after a power loss at this moment, and nothing is damaged.
+    let reported = answers.try_iter().map(|result| result.expect("full is no failure")).count() as u64;
+    let must_exist = LogOptions { must_exist: true, ..options.clone() };
+    let crashed = disk.fork().crash();
+    crashed.set_capacity_bytes(u64::MAX);
+    let (_, recovered) = Log::open(crashed, must_exist.clone()).unwrap();
+    assert!(recovered.last.map_or(0, |last| last.index + 1) >= reported);
+
+    disk.set_capacity_bytes(1 << 20);
+    for _ in reported..200 {
+        answers.recv_timeout(patience).expect("it goes on").expect("nothing failed");
+    }
+    assert!(!thread.reader().waits_for_space());
+    drop(thread);
+    let (log, _) = Log::open(disk.kill(), must_exist).unwrap();
+    let all: Vec<_> = (0..200).map(entry).collect();
+    assert_eq!(log.reader().entries(0..u64::MAX, usize::MAX).unwrap(), all);
+}
+
+#[test]
+fn a_log_that_waits_for_space_can_be_closed() {
+    let disk = SimDisk::new(6);
+    disk.set_capacity_bytes(6 << 10);
+    let (log, _) = Log::open(disk.clone(), small()).unwrap();
+    let thread = LogThread::spawn(log).unwrap();
+    let (sender, answers) = mpsc::channel();
+    for index in 0..200 {
+        let sender = sender.clone();
+        thread.append(vec![entry(index)], Box::new(move |result| drop(sender.send(result))));
+    }
+    drop((thread, sender));
+    let results: Vec<_> = answers.iter().collect();
+    assert_eq!(results.len(), 200, "everyone is answered");
+    assert!(results.last().is_some_and(Result::is_err));
 }
