@@ -58,6 +58,16 @@ impl<R: AsyncRuntime> Ensemble<R> {
     pub fn status(&self) -> MemberStatus {
         self.inner.status()
     }
+
+    /// The members that this disk knows of, asked of Raft itself: right behind a start, when [`Ensemble::status`] may not
+    /// know any yet. None if Raft has stopped.
+    pub async fn members(&self) -> BTreeMap<MemberId, PeerNode> {
+        let members = self.inner.raft.with_raft_state(|state| {
+            let membership = state.membership_state.effective().membership().clone();
+            membership.nodes().map(|(id, node)| (MemberId(*id), node.clone())).collect()
+        });
+        members.await.unwrap_or_default()
+    }
 }
 
 impl<R: AsyncRuntime> Inner<R> {

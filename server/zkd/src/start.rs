@@ -2,6 +2,7 @@
 //!
 //! Raft and the streams between members have a runtime of their own, so that no burst of clients delays a heartbeat.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use zke_consensus::clock::SystemClock;
 use zke_consensus::grpc::{self, Credentials, GrpcTransport, PemFiles, Security, SharedTransport};
 use zke_consensus::{Configured, Drivers, Ensemble, Options, PeerNode, Setup, StartError};
 use zke_storage::{RealDisk, StorageError};
-use zke_tree::EnsembleId;
+use zke_tree::{EnsembleId, MemberId};
 
 use crate::access::Access;
 use crate::admin::{self, Disk};
@@ -124,6 +125,7 @@ async fn serve(config: Config, raft: &Runtime) -> anyhow::Result<Ended> {
         }
         Err(error) => return Err(error).context("cannot start this server"),
     };
+    members.expect_no_ensemble_of_one(&ensemble.members().await)?;
     if let Some(peers) = peers {
         raft.spawn(grpc::serve(peers, members.security(), ensemble.clone()));
     }
@@ -323,6 +325,22 @@ impl Membership {
             Membership::Servers { my_id, servers } => PeerNode::of(own_server(*my_id, servers)).pod,
             Membership::Managed(managed) => managed.pod.clone(),
         }
+    }
+
+    /// The disk of a server alone is a quorum of its own: under a server of several it would serve another history beside
+    /// theirs.
+    fn expect_no_ensemble_of_one(&self, known: &BTreeMap<MemberId, PeerNode>) -> anyhow::Result<()> {
+        let Membership::Servers { my_id, servers } = self else { return Ok(()) };
+        if servers.len() > 1 && known.values().any(|node| node.pod == ALONE_POD) {
+            bail!(
+                "the disk of server.{} is that of a server alone, with data of its own, and the configuration names {} \
+                 servers; start it without server.N lines, or begin with an empty dataDir and bring the data over by a \
+                 client",
+                my_id.0,
+                servers.len()
+            );
+        }
+        Ok(())
     }
 
     /// Where other members are waited for; `None` for a server that is alone.
