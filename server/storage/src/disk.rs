@@ -8,6 +8,8 @@
 //!
 //! What changes something is `#[track_caller]`, which holds for every implementation: see [`Point`].
 
+#[cfg(feature = "fault")]
+mod crash;
 mod flushes;
 mod point;
 mod read_only;
