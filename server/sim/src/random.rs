@@ -41,15 +41,24 @@ pub struct Outcome {
 
 /// Runs one seed to its end and has it judged.
 pub fn run(seed: u64) -> Outcome {
-    let kept = Arc::new(Mutex::new(None::<Arc<Chronicle>>));
-    let keep = kept.clone();
     let mut random = StdRng::seed_from_u64(seed);
     let options = options(&mut random);
     let shape = Shape::draw(&mut random);
+    judged(seed, options, move |world| story(world, shape))
+}
+
+/// Plays a story and has judged what its clients saw.
+pub fn judged<F: Future<Output = ()> + Send + 'static>(
+    seed: u64,
+    options: Options,
+    story: impl FnOnce(World) -> F + Send + 'static,
+) -> Outcome {
+    let kept = Arc::new(Mutex::new(None::<Arc<Chronicle>>));
+    let keep = kept.clone();
     let ran = catch_unwind(AssertUnwindSafe(|| {
         world::run_with(seed, options, move |world| async move {
             *keep.lock() = Some(world.chronicle().clone());
-            story(world, shape).await;
+            story(world).await;
         })
     }));
     match ran {
@@ -103,33 +112,51 @@ async fn story(world: World, shape: Shape) {
     world.note(format!("seed {}: {shape:?}", world.seed()));
     world.start_members(shape.members).await;
     world.wait_all_serving(START_DEADLINE).await;
-    let load = Load::for_clients(shape.clients);
-    let clients: Vec<_> = (0..shape.clients)
-        .map(|number| SimRuntime::spawn(Client::new(world.clone(), load.clone(), number).run()))
-        .collect();
+    let crowd = Crowd::start(&world, shape.clients);
     let until_us = world.chronicle().now_us() + u64::try_from(shape.length.as_micros()).unwrap_or(u64::MAX);
     nemesis::torment(world.clone(), shape.plan, until_us).await;
     world.heal();
-    let recovered = || {
-        let voters = world.voters();
-        !voters.is_empty() && voters.iter().all(|voter| world.serves(*voter))
-    };
-    assert!(
-        world.holds_within(RECOVERY_DEADLINE, recovered).await,
-        "LIVE: not every voter serves within {RECOVERY_DEADLINE:?} after the last fault"
-    );
-    let healed_us = world.chronicle().now_us();
-    let wrote = world.holds_within(RECOVERY_DEADLINE, || load.all_wrote_since(healed_us)).await;
-    assert!(
-        wrote,
-        "LIVE: a client had no write acknowledged within {RECOVERY_DEADLINE:?} after the last fault"
-    );
-    load.end();
-    for client in clients {
-        client.await.expect("a client does not panic");
+    crowd.end(&world).await;
+}
+
+/// The clients of a run.
+pub struct Crowd {
+    load: Arc<Load>,
+    clients: Vec<<SimRuntime as AsyncRuntime>::JoinHandle<()>>,
+}
+
+impl Crowd {
+    /// They ask for random things from here on.
+    pub fn start(world: &World, count: usize) -> Crowd {
+        let load = Load::for_clients(count);
+        let run = |number| SimRuntime::spawn(Client::new(world.clone(), load.clone(), number).run());
+        Crowd { clients: (0..count).map(run).collect(), load }
     }
-    world.wait_equal_among(&world.voters(), RECOVERY_DEADLINE).await;
-    dump(&world);
+
+    /// To be called when nothing is broken any more: every voter has to serve again, every client to write again, and
+    /// all members to agree. What they agree on is written down.
+    pub async fn end(self, world: &World) {
+        let recovered = || {
+            let voters = world.voters();
+            !voters.is_empty() && voters.iter().all(|voter| world.serves(*voter))
+        };
+        assert!(
+            world.holds_within(RECOVERY_DEADLINE, recovered).await,
+            "LIVE: not every voter serves within {RECOVERY_DEADLINE:?} after the last fault"
+        );
+        let healed_us = world.chronicle().now_us();
+        let wrote = world.holds_within(RECOVERY_DEADLINE, || self.load.all_wrote_since(healed_us)).await;
+        assert!(
+            wrote,
+            "LIVE: a client had no write acknowledged within {RECOVERY_DEADLINE:?} after the last fault"
+        );
+        self.load.end();
+        for client in self.clients {
+            client.await.expect("a client does not panic");
+        }
+        world.wait_equal_among(&world.voters(), RECOVERY_DEADLINE).await;
+        dump(world);
+    }
 }
 
 /// Writes down the whole tree, as one member has it.

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use openraft_rt_sim::{SimInstant, SimRuntime};
@@ -12,9 +12,11 @@ use zkd::hub::Hub;
 use zkd::stats::Stats;
 use zke_check::event::Event;
 use zke_consensus::clock::{Instant, RuntimeClock};
-use zke_consensus::{AsyncRuntime, Drivers, Ensemble, Observer, Options, PeerNode, Role, Serving, Setup};
-use zke_storage::disk::Fault;
-use zke_storage::{DiskState, SimDisk};
+use zke_consensus::{
+    AsyncRuntime, Drivers, Ensemble, Observer, Options, PeerNode, Role, Serving, Setup, StartError,
+};
+use zke_storage::disk::{Fault, Point};
+use zke_storage::{Disk, DiskState, SimDisk};
 use zke_tree::{Applied, Command, EnsembleId, LogIndex, State};
 use zke_wire::SessionId;
 
@@ -26,6 +28,8 @@ pub type Member = Ensemble<SimRuntime>;
 
 /// Small, so that runs cross segments.
 const SEGMENT_BYTES: u64 = 64 << 10;
+/// How often a machine may lose its power while its process starts: more often than any story lets it.
+const BOOTS_MAX: usize = 4;
 /// How late a process may notice that it serves no more; its lease says so at once to whoever reads.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 
@@ -42,6 +46,9 @@ struct Inner {
     minted: Mutex<u64>,
     machines: Mutex<Vec<Machine>>,
     mutant: Option<Mutant>,
+    outages: Mutex<Vec<Outage>>,
+    /// How many machines the ensemble began with.
+    founders: AtomicUsize,
     /// Held by whoever ends processes and starts them again.
     hands: tokio::sync::Mutex<()>,
 }
@@ -76,6 +83,16 @@ pub enum End {
     PowerLoss,
 }
 
+/// The power of a machine goes off at one change of its disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outage {
+    pub machine: usize,
+    pub point: Point,
+    /// Of the changes at that point, from the disk's first on, so many are let through.
+    pub hits: u64,
+    pub fault: Fault,
+}
+
 /// Runs `scenario` in a world made from `seed` and returns what happened.
 pub fn run<F: Future<Output = ()> + Send + 'static>(
     seed: u64,
@@ -103,6 +120,8 @@ pub fn run_with<F: Future<Output = ()> + Send + 'static>(
             minted: Mutex::default(),
             machines: Mutex::default(),
             mutant: Mutant::from_env(),
+            outages: Mutex::default(),
+            founders: AtomicUsize::default(),
             hands: tokio::sync::Mutex::new(()),
         };
         let world = World { inner: Arc::new(inner) };
@@ -131,15 +150,20 @@ impl World {
             self.add_machine();
             self.boot(member).await;
         }
-        for member in 0..count {
-            let ensemble = self.member(member);
-            let others = (0..count).filter(|other| *other != member).map(address).collect();
-            let fresh = EnsembleId((u128::from(self.inner.seed) | 1 << 127).to_be_bytes());
-            SimRuntime::spawn(async move {
-                let started = ensemble.first_start(fresh, address(member).address, others, member == 0).await;
-                started.expect("all disks are blank");
-            });
-        }
+        self.inner.founders.store(count, Relaxed);
+        (0..count).for_each(|member| self.found(member));
+    }
+
+    /// As the daemon does at each start: brings the disk of one of the first machines into their ensemble, if it is blank.
+    pub fn found(&self, member: usize) {
+        let (ensemble, disk) = (self.member(member), self.disk(member));
+        let others = (0..self.inner.founders.load(Relaxed)).filter(|other| *other != member);
+        let others = others.map(address).collect();
+        let fresh = EnsembleId((u128::from(self.inner.seed) | 1 << 127).to_be_bytes());
+        SimRuntime::spawn(async move {
+            let started = ensemble.first_start(fresh, address(member).address, others, member == 0).await;
+            assert!(started.is_ok() || disk.list().is_err(), "all disks are blank: {started:?}");
+        });
     }
 
     /// One more process, on a disk of its own that waits to be brought into an ensemble. Returns its number.
@@ -161,8 +185,35 @@ impl World {
         self.inner.machines.lock().len()
     }
 
-    /// Starts a process on a machine that has none.
+    /// Starts a process on a machine that has none; again if the machine loses its power meanwhile.
     pub async fn boot(&self, member: usize) {
+        for _ in 0..BOOTS_MAX {
+            self.expect_outages(member);
+            match self.try_boot(member).await {
+                Ok(()) => return,
+                Err(_) if !self.has_power(member) => {
+                    self.note(format!("member {member} loses its power while it starts"));
+                    self.reboot_disk(member, End::PowerLoss);
+                }
+                Err(error) => panic!("member {member} does not start on its disk: {error:?}"),
+            }
+        }
+        panic!("member {member} lost its power at each of {BOOTS_MAX} starts");
+    }
+
+    /// Those of this disk that did not come yet.
+    fn expect_outages(&self, member: usize) {
+        let disk = self.disk(member);
+        let changes = disk.points();
+        for outage in self.inner.outages.lock().iter().filter(|outage| outage.machine == member) {
+            let hits = changes.iter().filter(|point| **point == outage.point).count() as u64;
+            if let Some(hits) = outage.hits.checked_sub(hits) {
+                disk.inject_at(outage.point, hits, outage.fault);
+            }
+        }
+    }
+
+    async fn try_boot(&self, member: usize) -> Result<(), StartError> {
         let disk = self.disk(member);
         mutant::before_boot(self.inner.mutant, &disk, SEGMENT_BYTES);
         let hub = Arc::new(Hub::new(Arc::new(Stats::default())));
@@ -182,10 +233,7 @@ impl World {
             clock: Arc::new(RuntimeClock::<SimRuntime>::starting_now()),
             observer: witness.clone(),
         };
-        let ensemble = match Ensemble::<SimRuntime>::start(setup).await {
-            Ok(ensemble) => ensemble,
-            Err(error) => panic!("member {member} does not start on its disk: {error:?}"),
-        };
+        let ensemble = Ensemble::<SimRuntime>::start(setup).await?;
         hub.reached(&ensemble.state().read());
         let (barriers, failed) = (Arc::new(Barriers::default()), Arc::new(AtomicBool::new(false)));
         let process = Process { ensemble, hub, barriers, mutant, witness, failed };
@@ -198,6 +246,7 @@ impl World {
         });
         SimRuntime::spawn(self.clone().await_failure(member, process));
         self.note(format!("member {member} runs"));
+        Ok(())
     }
 
     async fn await_failure(self, member: usize, process: Process) {
@@ -295,6 +344,21 @@ impl World {
 
     fn disk(&self, member: usize) -> SimDisk {
         self.inner.machines.lock()[member].disk.clone()
+    }
+
+    /// Every change of a machine's disk, by its point.
+    pub fn points(&self, member: usize) -> Vec<Point> {
+        self.disk(member).points()
+    }
+
+    /// Whether its disk did not lose it since the machine was booted.
+    pub fn has_power(&self, member: usize) -> bool {
+        self.disk(member).has_power()
+    }
+
+    /// Lets the power go off when the time has come, from the next start of that machine on.
+    pub fn expect(&self, outage: Outage) {
+        self.inner.outages.lock().push(outage);
     }
 
     /// Lets one of the machine's next changes of its disk go wrong, `operations` from now.

@@ -5,8 +5,13 @@
 //! - A name created, renamed or removed is visible at once and durable only after [`Disk::sync_dir`] returned `Ok`;
 //!   syncing the file does not make its name durable.
 //! - After a failed sync nobody knows what is durable: the same process must not try again.
+//!
+//! What changes something is `#[track_caller]`, which holds for every implementation: see [`Point`].
 
+#[cfg(feature = "fault")]
+mod crash;
 mod flushes;
+mod point;
 mod read_only;
 mod real;
 mod sim;
@@ -15,6 +20,7 @@ use std::io;
 
 use crate::StorageError;
 pub use flushes::{FlushTimes, Flushes};
+pub use point::Point;
 pub use read_only::{ReadOnlyDisk, ReadOnlyFile};
 pub use real::RealDisk;
 pub use sim::{Fault, Ignored, SimDisk, SimFile};
@@ -24,6 +30,7 @@ pub trait Disk: Clone + Send + Sync + 'static {
     type File: DiskFile;
 
     /// Creates a new, empty file. An existing name is an error.
+    #[track_caller]
     fn create(&self, name: &str) -> io::Result<Self::File>;
 
     /// Opens an existing file for reading and writing.
@@ -32,18 +39,22 @@ pub trait Disk: Clone + Send + Sync + 'static {
     /// All names, sorted, so that nothing depends on the order in which a file system returns them.
     fn list(&self) -> io::Result<Vec<String>>;
 
+    #[track_caller]
     fn remove(&self, name: &str) -> io::Result<()>;
 
     /// Atomically gives `from` the name `to`, replacing what had it.
+    #[track_caller]
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
     /// Makes every create, rename and remove so far durable.
+    #[track_caller]
     fn sync_dir(&self) -> io::Result<()>;
 }
 
 /// An open file. It stays usable after its name was renamed or removed.
 pub trait DiskFile: Send + Sync + 'static {
     /// Writes all of `bytes`, growing the file as needed.
+    #[track_caller]
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
     /// Reads up to `buf.len()` bytes; fewer only at the end of the file.
@@ -57,6 +68,7 @@ pub trait DiskFile: Send + Sync + 'static {
     }
 
     /// Makes contents and length durable.
+    #[track_caller]
     fn sync_data(&self) -> io::Result<()>;
 
     /// Fills the file with zeros from its end up to `len` bytes. Written, not reserved: an fdatasync over blocks that

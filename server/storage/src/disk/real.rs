@@ -85,6 +85,8 @@ impl Disk for RealDisk {
     type File = RealFile;
 
     fn create(&self, name: &str) -> io::Result<RealFile> {
+        #[cfg(feature = "fault")]
+        super::crash::reached(super::Point::here());
         let options = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).clone();
         options.open(self.file(name)?).map(|file| self.real_file(file))
     }
@@ -99,15 +101,21 @@ impl Disk for RealDisk {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        #[cfg(feature = "fault")]
+        super::crash::reached(super::Point::here());
         fs::remove_file(self.file(name)?)
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the disk trait; the caller syncs the directory")]
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        #[cfg(feature = "fault")]
+        super::crash::reached(super::Point::here());
         fs::rename(self.file(from)?, self.file(to)?)
     }
 
     fn sync_dir(&self) -> io::Result<()> {
+        #[cfg(feature = "fault")]
+        super::crash::reached(super::Point::here());
         self.directory.handle.sync_all()
     }
 }
@@ -121,6 +129,8 @@ pub struct RealFile {
 
 impl DiskFile for RealFile {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        #[cfg(feature = "fault")]
+        super::crash::reached(super::Point::here());
         self.file.write_all_at(bytes, offset)
     }
 
@@ -133,6 +143,8 @@ impl DiskFile for RealFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        #[cfg(feature = "fault")]
+        super::crash::reached(super::Point::here());
         let begun = Instant::now();
         let synced = self.file.sync_data();
         self.flushes.record(begun.elapsed());

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, Point};
 
 /// What disks write whole or not at all.
 const SECTOR_BYTES: usize = 512;
@@ -36,6 +36,13 @@ pub enum Ignored {
 pub enum Fault {
     /// The power goes off in the middle of it. Everything after it fails until [`SimDisk::crash`].
     PowerLoss,
+    /// The power goes off just before it: nothing of it was done.
+    PowerLossBefore,
+    /// The power goes off when it is done, a sync with all that it saves, and nobody was told.
+    PowerLossAfter,
+    /// The power goes off in the middle of a write: of this file everything before it is saved, and of it what stands
+    /// in its first `sectors` sectors. Any other operation is as with [`Fault::PowerLoss`].
+    TornWrite { sectors: usize },
     /// It reports EIO. A write may have been done in part; a sync has saved nothing and forgets what it had to save.
     Eio,
     /// It reports ENOSPC and does nothing.
@@ -50,8 +57,9 @@ impl SimDisk {
             names: BTreeMap::new(),
             durable_names: BTreeMap::new(),
             unsynced_names: Vec::new(),
-            operations: 0,
+            points: Vec::new(),
             faults: BTreeMap::new(),
+            awaited: Vec::new(),
             capacity_bytes: u64::MAX,
             boot: 0,
             powered: true,
@@ -85,12 +93,27 @@ impl SimDisk {
 
     /// How many changing operations were begun since [`SimDisk::new`].
     pub fn operations(&self) -> u64 {
-        self.state.lock().operations
+        self.state.lock().points.len() as u64
+    }
+
+    /// Of each changing operation since [`SimDisk::new`] the point at which it was begun.
+    pub fn points(&self) -> Vec<Point> {
+        self.state.lock().points.clone()
+    }
+
+    /// Whether the power is on: it goes off with a fault, and on with the next boot.
+    pub fn has_power(&self) -> bool {
+        self.state.lock().powered
     }
 
     /// Lets operation number `operation` (the first one is 0) fail, unless the disk is booted before.
     pub fn inject(&self, operation: u64, fault: Fault) {
         self.state.lock().faults.insert(operation, fault);
+    }
+
+    /// Lets an operation that is begun at `point` fail, after `hits` that do not, unless the disk is booted before.
+    pub fn inject_at(&self, point: Point, hits: u64, fault: Fault) {
+        self.state.lock().awaited.push(Awaited { point, hits, fault });
     }
 
     /// Writes that would let all files together grow beyond it fail with ENOSPC.
@@ -121,6 +144,7 @@ impl SimDisk {
         state.boot += 1;
         state.powered = true;
         state.faults.clear();
+        state.awaited.clear();
         state.forget_nameless();
         SimDisk { state: self.state.clone(), boot: state.boot, ignored: None }
     }
@@ -132,26 +156,29 @@ impl SimDisk {
     }
 
     /// Runs one changing operation under the fault that was injected for it, if any.
+    #[track_caller]
     fn change<T>(&self, change: impl FnOnce(&mut State, Option<Fault>) -> io::Result<T>) -> io::Result<T> {
+        let point = Point::here();
         let mut state = self.state.lock();
         state.alive(self.boot)?;
-        let operation = state.operations;
-        state.operations += 1;
-        let fault = state.faults.remove(&operation);
-        if fault == Some(Fault::NoSpace) {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        let result = change(&mut state, fault);
+        let fault = state.begin(point);
+        let result = match fault {
+            Some(Fault::NoSpace) => return Err(io::ErrorKind::StorageFull.into()),
+            Some(Fault::PowerLossBefore) => Err(power_is_off()),
+            Some(Fault::PowerLossAfter) => change(&mut state, None),
+            _ => change(&mut state, fault),
+        };
         match fault {
-            Some(Fault::PowerLoss) => {
+            None => result,
+            Some(Fault::Eio) => result.and(Err(eio())),
+            Some(_) => {
                 state.powered = false;
                 Err(power_is_off())
             }
-            Some(_) => result.and(Err(eio())),
-            None => result,
         }
     }
 
+    #[track_caller]
     fn change_names(&self, change: impl FnOnce(&mut State) -> io::Result<NameChange>) -> io::Result<()> {
         self.change(|state, fault| {
             if fault == Some(Fault::Eio) {
@@ -234,7 +261,11 @@ impl DiskFile for SimFile {
                 Some(Fault::Eio) => state.random.below(bytes.len() + 1),
                 _ => bytes.len(),
             };
-            state.inodes[self.inode].write(Write { offset, bytes: bytes[..done].to_vec() });
+            let write = Write { offset, bytes: bytes[..done].to_vec() };
+            match fault {
+                Some(Fault::TornWrite { sectors }) => state.inodes[self.inode].tear(write, sectors),
+                _ => state.inodes[self.inode].write(write),
+            }
             Ok(())
         })
     }
@@ -261,7 +292,7 @@ impl DiskFile for SimFile {
                 None => inode.sync(),
                 // The pages are marked clean, so a later sync does not save them either.
                 Some(Fault::Eio) => inode.unsynced.clear(),
-                Some(Fault::PowerLoss | Fault::NoSpace) => {}
+                Some(_) => {}
             }
             Ok(())
         })
@@ -276,14 +307,41 @@ struct State {
     names: BTreeMap<String, usize>,
     durable_names: BTreeMap<String, usize>,
     unsynced_names: Vec<NameChange>,
-    operations: u64,
+    /// Of all operations that were begun.
+    points: Vec<Point>,
+    /// By the number of the operation.
     faults: BTreeMap<u64, Fault>,
+    awaited: Vec<Awaited>,
     capacity_bytes: u64,
     boot: u64,
     powered: bool,
 }
 
+#[derive(Clone)]
+struct Awaited {
+    point: Point,
+    /// As many are let through.
+    hits: u64,
+    fault: Fault,
+}
+
 impl State {
+    /// Counts an operation; returns what is to become of it.
+    fn begin(&mut self, point: Point) -> Option<Fault> {
+        let operation = self.points.len() as u64;
+        self.points.push(point);
+        let mut reached = None;
+        for (at, awaited) in self.awaited.iter_mut().enumerate().filter(|(_, awaited)| awaited.point == point)
+        {
+            match awaited.hits.checked_sub(1) {
+                Some(hits) => awaited.hits = hits,
+                None => reached = Some(at),
+            }
+        }
+        let awaited = reached.map(|at| self.awaited.swap_remove(at).fault);
+        self.faults.remove(&operation).or(awaited)
+    }
+
     fn alive(&self, boot: u64) -> io::Result<()> {
         if self.powered && self.boot == boot { Ok(()) } else { Err(power_is_off()) }
     }
@@ -341,6 +399,16 @@ impl Inode {
     fn write(&mut self, write: Write) {
         write.apply(&mut self.visible);
         self.unsynced.push(write);
+    }
+
+    /// Saves all but the end of `write`.
+    fn tear(&mut self, mut write: Write, sectors: usize) {
+        self.write(write.clone());
+        self.unsynced.pop();
+        self.sync();
+        let cut = (write.offset / SECTOR_BYTES + sectors) * SECTOR_BYTES;
+        write.bytes.truncate(cut.saturating_sub(write.offset));
+        write.apply(&mut self.durable);
     }
 
     fn sync(&mut self) {
@@ -512,5 +580,37 @@ mod tests {
         file.write_at(0, b"1234").unwrap();
         assert_eq!(file.write_at(4, b"5").unwrap_err().kind(), io::ErrorKind::StorageFull);
         file.write_at(0, b"4321").unwrap();
+    }
+
+    #[test]
+    fn power_is_lost_at_a_point_before_it_and_after_it_and_inside_of_a_write() {
+        let write = |disk: &SimDisk, content: &[u8]| -> io::Result<()> {
+            let file = disk.open("a")?;
+            file.write_at(0, content)?;
+            file.sync_data()
+        };
+        let disk = SimDisk::new(1);
+        disk.create("a").unwrap();
+        disk.sync_dir().unwrap();
+        let created = disk.operations() as usize;
+        write(&disk, &[1; 1024]).unwrap();
+        let points = disk.points();
+        let (written, synced) = (points[created], points[created + 1]);
+        assert_eq!((written.file, written.line + 1), ("server/storage/src/disk/sim.rs", synced.line));
+
+        for (point, fault, expected) in [
+            (written, Fault::PowerLossBefore, [1, 1]),
+            (synced, Fault::PowerLossAfter, [2, 2]),
+            (written, Fault::TornWrite { sectors: 1 }, [2, 1]),
+        ] {
+            let disk = disk.fork();
+            disk.inject_at(point, 1, fault);
+            write(&disk, &[1; 1024]).unwrap();
+            assert!(disk.has_power(), "the first hit was to be let through");
+            assert!(write(&disk, &[2; 1024]).is_err());
+            assert!(!disk.has_power());
+            let found = contents(&disk.crash(), "a");
+            assert_eq!([found[0], found[1023]], expected, "{fault:?}");
+        }
     }
 }

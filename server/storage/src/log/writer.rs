@@ -222,7 +222,7 @@ impl<D: Disk> Writer<D> {
         file.write_at(0, &start).map_err(failed("begin"))?;
         file.sync_data().map_err(failed("sync"))?;
         self.disk.rename(SPARE, &name).map_err(failed("name"))?;
-        self.sync_dir()?;
+        self.sync_names()?;
         self.close_segment()?;
 
         let number = self.segments.back().map_or(0, |last| last.number + 1);
@@ -263,7 +263,7 @@ impl<D: Disk> Writer<D> {
             self.retire(segment)?;
         }
         // Before a file that was renamed is written to: else a crash could bring back its old name with new content.
-        self.sync_dir()
+        self.sync_names()
     }
 
     fn retire(&mut self, segment: Segment<D::File>) -> Result<(), StorageError> {
@@ -275,7 +275,7 @@ impl<D: Disk> Writer<D> {
         }
     }
 
-    fn sync_dir(&self) -> Result<(), StorageError> {
+    fn sync_names(&self) -> Result<(), StorageError> {
         self.disk.sync_dir().map_err(|e| StorageError::io("sync", "the data directory", e))
     }
 

@@ -94,7 +94,7 @@ impl<D: Disk> UnfinishedFile<D> {
     }
 
     pub fn sync(&mut self) -> Result<(), StorageError> {
-        self.attempt("sync", D::File::sync_data)?;
+        self.attempt("sync", |file| file.sync_data())?;
         self.synced = self.len;
         Ok(())
     }
