@@ -56,13 +56,14 @@ fn run(arguments: Arguments) -> Result<bool> {
 }
 
 fn duration(text: &str) -> Result<Duration> {
-    let (digits, unit) = text.split_at(text.len().saturating_sub(1));
-    let count: u64 = digits.parse().context("a time is a number and s, m or h")?;
+    const EXPECTED: &str = "a time is a number and s, m or h";
+    let (digits, unit) = text.split_at_checked(text.len().saturating_sub(1)).context(EXPECTED)?;
+    let count: u64 = digits.parse().context(EXPECTED)?;
     let seconds = match unit {
         "s" => 1,
         "m" => 60,
         "h" => 3_600,
-        _ => bail!("a time is a number and s, m or h"),
+        _ => bail!(EXPECTED),
     };
     Ok(Duration::from_secs(count.saturating_mul(seconds)))
 }
