@@ -16,7 +16,7 @@ use zke_storage::{Done, Entry, LogDriver, LogId, LogReader, Payload, StorageErro
 
 use crate::codec;
 use crate::flush_watch::Flushes;
-use crate::solitude::{SMALL_BYTES, Solitude};
+use crate::solitude::Solitude;
 use crate::types::{self, RaftEntry, RaftLogId, RaftVote, TypeConfig, log_id};
 
 /// One replication request carries at most so many bytes of entries, unless one entry alone is larger: it must fit
@@ -85,8 +85,7 @@ impl<R: AsyncRuntime, L: LogDriver> RaftLogStorage<TypeConfig<R>> for LogStore<L
     {
         let entries: Vec<Entry> = entries.into_iter().map(to_entry).collect();
         let done = self.counted(move |result| callback.io_completed(result.map_err(io::Error::other)));
-        let small = || entries.iter().map(|entry| entry.payload.bytes().len()).sum::<usize>() <= SMALL_BYTES;
-        if self.solitude.holds() && small() {
+        if self.solitude.takes(entries.iter().map(|entry| entry.payload.bytes().len())) {
             self.driver.append_here(entries, done);
         } else {
             self.driver.append(entries, done);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Entries of more bytes than this together go to the threads made for them: with many commands at once, their work
 /// overlaps.
-pub(crate) const SMALL_BYTES: usize = 1 << 10;
+const SMALL_BYTES: usize = 1 << 10;
 
 #[derive(Debug, Default)]
 pub(crate) struct Solitude(AtomicBool);
@@ -19,7 +19,8 @@ impl Solitude {
         self.0.store(alone, Ordering::Relaxed);
     }
 
-    pub(crate) fn holds(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    /// Whether entries of so many bytes are for the thread that Raft runs on.
+    pub(crate) fn takes(&self, entry_bytes: impl Iterator<Item = usize>) -> bool {
+        self.0.load(Ordering::Relaxed) && entry_bytes.sum::<usize>() <= SMALL_BYTES
     }
 }

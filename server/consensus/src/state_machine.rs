@@ -12,7 +12,7 @@ use zke_storage::StorageError;
 
 use crate::replica::Replica;
 use crate::snapshots::{RaftSnapshot, SnapshotHandle, Snapshots};
-use crate::solitude::{SMALL_BYTES, Solitude};
+use crate::solitude::Solitude;
 use crate::types::{RaftEntry, RaftLogId, RaftSnapshotMeta, RaftStoredMembership, TypeConfig};
 use crate::worker::Worker;
 
@@ -60,7 +60,7 @@ impl<R: AsyncRuntime> RaftStateMachine<TypeConfig<R>> for StateMachine {
             #[cfg(feature = "fault")]
             let entries = out_of_order(entries);
             let replica = self.replica.clone();
-            let here = self.solitude.holds() && bytes_of(&entries) <= SMALL_BYTES;
+            let here = self.solitude.takes(entries.iter().map(bytes_of));
             let apply = move || entries.into_iter().try_for_each(|entry| replica.apply(entry));
             if here {
                 apply()?;
@@ -95,12 +95,11 @@ impl<R: AsyncRuntime> RaftStateMachine<TypeConfig<R>> for StateMachine {
     }
 }
 
-fn bytes_of(entries: &[RaftEntry]) -> usize {
-    let bytes = |entry: &RaftEntry| match &entry.payload {
+fn bytes_of(entry: &RaftEntry) -> usize {
+    match &entry.payload {
         EntryPayload::Normal(payload) => payload.0.len(),
         EntryPayload::Blank | EntryPayload::Membership(_) => 0,
-    };
-    entries.iter().map(bytes).sum()
+    }
 }
 
 /// The fault `out-of-order`: where two commands came together, the second is applied in the place of the first.
