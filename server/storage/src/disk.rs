@@ -49,6 +49,9 @@ pub trait Disk: Clone + Send + Sync + 'static {
     /// Makes every create, rename and remove so far durable.
     #[track_caller]
     fn sync_dir(&self) -> io::Result<()>;
+
+    /// How many bytes new files may take.
+    fn available_bytes(&self) -> io::Result<u64>;
 }
 
 /// An open file. It stays usable after its name was renamed or removed.
@@ -82,6 +85,12 @@ pub trait DiskFile: Send + Sync + 'static {
             at += chunk as u64;
         }
         Ok(())
+    }
+
+    /// Makes sure of room for `len` bytes, which read as zeros: as [`DiskFile::fill_zeros`], but where the file system
+    /// can do it without writing them, it does.
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.fill_zeros(len)
     }
 }
 

@@ -73,7 +73,7 @@ impl StorageError {
         }
     }
 
-    pub(crate) fn io(attempt: &'static str, file: &str, source: io::Error) -> Self {
+    pub fn io(attempt: &'static str, file: &str, source: io::Error) -> Self {
         StorageError::Io { attempt, file: file.to_owned(), source: Arc::new(source) }
     }
 

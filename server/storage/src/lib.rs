@@ -32,7 +32,7 @@ pub use error::StorageError;
 pub use identity::{DiskState, Identity};
 pub use log::{
     Done, Entry, Log, LogDriver, LogId, LogInline, LogInspection, LogOptions, LogReader, LogThread, Payload,
-    Recovered, Vote,
+    Recovered, Reserve, Vote,
 };
 pub use snapshot::{
     SnapshotMeta, SnapshotReader, SnapshotReceiver, SnapshotSource, SnapshotStore, SnapshotWriter,

@@ -22,6 +22,7 @@ mod index;
 mod inspection;
 mod record;
 mod recovery;
+pub mod reserve;
 mod segment;
 mod spare;
 mod thread;
@@ -35,6 +36,7 @@ pub use driver::{Done, LogDriver, LogInline};
 pub use entry::{Entry, LogId, Payload, Vote};
 pub use inspection::{LogInspection, SegmentFacts};
 pub use recovery::Torn;
+pub use reserve::Reserve;
 pub use thread::LogThread;
 
 use zke_tree::MemberId;
@@ -86,6 +88,7 @@ pub struct Recovered {
 pub struct Log<D: Disk> {
     writer: Writer<D>,
     view: Arc<View<D::File>>,
+    reserve: Reserve<D>,
     pending: Vec<Ticketed>,
     refused: Option<StorageError>,
 }
@@ -104,19 +107,22 @@ impl<D: Disk> Log<D> {
         let (must_exist, tail_cache_bytes) = (options.must_exist, options.tail_cache_bytes);
         let salt = record::salt(options.member);
         let found = recovery::recover(&disk, &options)?;
+        // After what may refuse the files, which leaves them as they are.
+        let reserve = Reserve::open(disk.clone(), options.segment_bytes)?;
         let (writer, index, torn) = match found {
             None if must_exist => return Err(StorageError::Missing { file: "log-*".to_owned() }),
-            None => (Writer::create(disk, options)?, Index::default(), None),
+            None => (Writer::create(disk, options, reserve.clone())?, Index::default(), None),
             Some(mut found) => {
                 let (index, torn) = (std::mem::take(&mut found.index), found.torn.take());
-                (Writer::resume(disk, options, index.head(), found)?, index, torn)
+                (Writer::resume(disk, options, index.head(), found, reserve.clone())?, index, torn)
             }
         };
         let head = index.head();
         let view = View::new(index, salt, tail_cache_bytes);
         view.publish(&[], writer.segments());
         let recovered = Recovered { vote: head.vote, purged: head.purged, last: head.last, torn };
-        Ok((Log { writer, view: Arc::new(view), pending: Vec::new(), refused: None }, recovered))
+        let log = Log { writer, view: Arc::new(view), reserve, pending: Vec::new(), refused: None };
+        Ok((log, recovered))
     }
 
     /// Adds entries: visible at once, durable after the next flush. The first one must follow the last of the log.
@@ -161,6 +167,11 @@ impl<D: Disk> Log<D> {
     /// A handle to read the log with, from any thread.
     pub fn reader(&self) -> LogReader<D> {
         LogReader { view: self.view.clone() }
+    }
+
+    /// The space that is set aside for it. Whoever opened the log fills it.
+    pub fn reserve(&self) -> Reserve<D> {
+        self.reserve.clone()
     }
 
     fn queue(&mut self, records: Result<Vec<Ticketed>, StorageError>) {

@@ -26,7 +26,7 @@ pub use writer::SnapshotWriter;
 
 use crate::disk::UNFINISHED;
 use crate::log::LogId;
-use crate::{Disk, StorageError};
+use crate::{Disk, DiskFile, StorageError};
 
 /// What a snapshot says about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +62,35 @@ impl<D: Disk> SnapshotStore<D> {
     /// The snapshots on a disk that is only read from; what an earlier process did not finish stays.
     pub fn look(disk: D) -> SnapshotStore<D> {
         SnapshotStore { disk, keep: usize::MAX, unfinished: Arc::default() }
+    }
+
+    /// Removes all but the newest, for room.
+    pub fn keep_newest_only(&self) -> Result<(), StorageError> {
+        for old in self.list()?.into_iter().skip(1) {
+            remove(&self.disk, &name(PREFIX, old))?;
+        }
+        Ok(())
+    }
+
+    /// How much room the next snapshot needs, in bytes, if it is a quarter larger than the newest, beyond what
+    /// [`SnapshotStore::keep_newest_only`] would free.
+    pub fn wanted_bytes(&self) -> Result<u64, StorageError> {
+        let mut lens = Vec::new();
+        for last in self.list()? {
+            match self.open_file(last) {
+                Ok(file) => {
+                    let len = file.len();
+                    lens.push(
+                        len.map_err(|e| StorageError::io("read the length of", &name(PREFIX, last), e))?,
+                    );
+                }
+                // Another one came meanwhile, and this one went.
+                Err(StorageError::Missing { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let Some((newest, older)) = lens.split_first() else { return Ok(0) };
+        Ok((newest + newest / 4).saturating_sub(older.iter().sum()))
     }
 
     /// The last entries of the snapshots that are there, newest first.

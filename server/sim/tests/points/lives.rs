@@ -15,6 +15,7 @@ pub fn cut_all() -> BTreeSet<String> {
         log::whole().cut_short(Hits::Every),
         log::torn().cut_short(Hits::Every),
         log::without_space().cut_short(Hits::Every),
+        log::on_its_reserve().cut_short(Hits::Every),
         log::read_while_purged().cut_short(Hits::Every),
         snapshots::whole().cut_short(Hits::Every),
         start::blank().cut_short(Hits::Every),

@@ -71,6 +71,11 @@ impl Disk for ReadOnlyDisk {
     fn sync_dir(&self) -> io::Result<()> {
         refused()
     }
+
+    /// None: nothing is ever made here.
+    fn available_bytes(&self) -> io::Result<u64> {
+        Ok(0)
+    }
 }
 
 /// A file of a [`ReadOnlyDisk`].

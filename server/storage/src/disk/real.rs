@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
 use super::flushes::Flushes;
 use super::{Disk, DiskFile};
 use crate::StorageError;
@@ -118,6 +121,10 @@ impl Disk for RealDisk {
         super::crash::reached(super::Point::here());
         self.directory.handle.sync_all()
     }
+
+    fn available_bytes(&self) -> io::Result<u64> {
+        available_bytes(&self.directory.handle)
+    }
 }
 
 /// A file of a [`RealDisk`].
@@ -150,6 +157,20 @@ impl DiskFile for RealFile {
         self.flushes.record(begun.elapsed());
         synced
     }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, len) {
+            // Over NFS before 4.2, for one.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.fill_zeros(len),
+            allocated => Ok(allocated?),
+        }
+    }
+}
+
+/// What the volume of `directory` has left for this user.
+pub(super) fn available_bytes(directory: &File) -> io::Result<u64> {
+    let volume = rustix::fs::fstatvfs(directory)?;
+    Ok(volume.f_bavail.saturating_mul(volume.f_frsize))
 }
 
 /// Reads up to `buf.len()` bytes; fewer only at the end of the file.
@@ -237,6 +258,15 @@ mod tests {
         disk.rename("one", "two").unwrap();
         disk.sync_dir().unwrap();
         assert_eq!(disk.list().unwrap(), ["two"]);
+        assert!(disk.available_bytes().unwrap() > 0);
+        disk.create("roomy").unwrap().allocate(70_000).unwrap();
+        let roomy = disk.open("roomy").unwrap();
+        let mut last = [9; 2];
+        assert_eq!(
+            (roomy.len().unwrap(), roomy.read_at(69_999, &mut last).unwrap(), last),
+            (70_000, 1, [0, 9])
+        );
+        disk.remove("roomy").unwrap();
         let mut buf = [9; 8];
         assert_eq!(disk.open("two").unwrap().read_at(69_997, &mut buf).unwrap(), 4);
         assert_eq!(&buf[..4], b"\0\0xy");

@@ -121,6 +121,11 @@ impl SimDisk {
         self.state.lock().capacity_bytes = capacity_bytes;
     }
 
+    /// What all files together take.
+    pub fn used_bytes(&self) -> u64 {
+        self.state.lock().used_bytes()
+    }
+
     /// Rot: inverts the bits of `mask` in one byte, synced or not. `false` when there is no such byte.
     pub fn flip(&self, name: &str, offset: usize, mask: u8) -> bool {
         let mut state = self.state.lock();
@@ -240,6 +245,10 @@ impl Disk for SimDisk {
             }
             Ok(())
         })
+    }
+
+    fn available_bytes(&self) -> io::Result<u64> {
+        self.seen(|state| Ok(state.capacity_bytes.saturating_sub(state.used_bytes())))
     }
 }
 

@@ -6,6 +6,7 @@
 use std::io;
 use std::thread::JoinHandle;
 
+use super::reserve::Reserve;
 use crate::disk::UNFINISHED;
 use crate::{Disk, DiskFile, StorageError};
 
@@ -19,6 +20,7 @@ const SYNC_EVERY_BYTES: u64 = 4 << 20;
 pub(super) struct Spare<D: Disk> {
     disk: D,
     bytes: u64,
+    reserve: Reserve<D>,
     state: State,
     background: bool,
 }
@@ -30,8 +32,9 @@ enum State {
 }
 
 impl<D: Disk> Spare<D> {
-    /// Finds what an earlier process left. `bytes` is the length of a segment.
-    pub fn find(disk: D, bytes: u64) -> Result<Spare<D>, StorageError> {
+    /// Finds what an earlier process left. `bytes` is the length of a segment; where there is no room for one, it comes
+    /// from `reserve`.
+    pub fn find(disk: D, bytes: u64, reserve: Reserve<D>) -> Result<Spare<D>, StorageError> {
         remove_if_there(&disk, &unfinished())?;
         let state = match disk.open(SPARE) {
             Ok(file) if len(&file)? == bytes => State::Waiting,
@@ -43,7 +46,7 @@ impl<D: Disk> Spare<D> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => State::Missing,
             Err(error) => return Err(StorageError::io("open", SPARE, error)),
         };
-        Ok(Spare { disk, bytes, state, background: false })
+        Ok(Spare { disk, bytes, reserve, state, background: false })
     }
 
     /// Allows [`Spare::prepare`] to use a thread.
@@ -65,16 +68,16 @@ impl<D: Disk> Spare<D> {
 
     /// Makes one that [`Spare::take`] will find, if there is none. When that fails nothing was changed.
     pub fn ensure(&mut self) -> Result<(), StorageError> {
-        match std::mem::replace(&mut self.state, State::Missing) {
-            State::Waiting => {}
+        let made = match std::mem::replace(&mut self.state, State::Missing) {
+            State::Waiting => Ok(()),
             State::Making(making) => {
-                making.join().unwrap_or_else(|_| Err(died()))?;
-                self.name_made()?;
+                making.join().unwrap_or_else(|_| Err(died())).and_then(|()| self.name_made())
             }
-            State::Missing => {
-                make(&self.disk, self.bytes)?;
-                self.name_made()?;
-            }
+            State::Missing => make(&self.disk, self.bytes).and_then(|()| self.name_made()),
+        };
+        match made {
+            Err(error) if error.is_full() && self.reserve.take(SPARE)? => {}
+            made => made?,
         }
         self.state = State::Waiting;
         Ok(())
@@ -82,20 +85,18 @@ impl<D: Disk> Spare<D> {
 
     /// A file of `bytes` under the name [`SPARE`], which the caller gives another.
     pub fn take(&mut self, bytes: u64) -> Result<D::File, StorageError> {
-        let waits = match std::mem::replace(&mut self.state, State::Missing) {
-            State::Waiting => true,
-            State::Making(making) => {
+        if bytes == self.bytes {
+            self.ensure()?;
+        } else {
+            // An entry that fits in no segment gets one of its own length.
+            if let State::Making(making) = std::mem::replace(&mut self.state, State::Missing) {
                 making.join().unwrap_or_else(|_| Err(died()))?;
-                self.name_made()?;
-                true
             }
-            State::Missing => false,
-        };
-        // An entry that fits in no segment gets one of its own length.
-        if !waits || bytes != self.bytes {
+            remove_if_there(&self.disk, &unfinished())?;
             make(&self.disk, bytes)?;
             self.name_made()?;
         }
+        self.state = State::Missing;
         self.disk.open(SPARE).map_err(|e| StorageError::io("open", SPARE, e))
     }
 

@@ -1,6 +1,6 @@
 //! The log in a thread of its own: whatever waits when it comes back from one fdatasync goes into the next.
 //!
-//! On a full volume it waits before it writes what needs a new segment, and goes on when there is one. A write or
+//! On a full volume whose reserve is spent it waits before it writes what needs a new segment, and goes on when there is one. A write or
 //! fsync that failed is another matter: it is never tried again.
 
 use std::io;
@@ -64,7 +64,7 @@ struct Waiting {
 impl<D: Disk> LogThread<D> {
     /// Starts the thread. `log` is as it was opened; operations that wait in it for a flush are flushed first.
     pub fn spawn(log: Log<D>) -> io::Result<LogThread<D>> {
-        let Log { mut writer, view, pending, refused } = log;
+        let Log { mut writer, view, pending, refused, .. } = log;
         writer.use_background();
         let queue = Arc::new(Queue::default());
         {

@@ -10,6 +10,7 @@ use super::LogOptions;
 use super::index::Position;
 use super::record::{self, Head, Record};
 use super::recovery::Found;
+use super::reserve::Reserve;
 use super::segment::{self, Segment};
 use super::spare::{SPARE, Spare};
 use super::view::View;
@@ -46,6 +47,7 @@ impl<D: Disk> Writer<D> {
         options: LogOptions,
         head: Head,
         found: Found<D::File>,
+        reserve: Reserve<D>,
     ) -> Result<Writer<D>, StorageError> {
         let mut writer = Writer {
             salt: record::salt(options.member),
@@ -54,7 +56,7 @@ impl<D: Disk> Writer<D> {
             next_seq: found.next_seq,
             durable_seq: found.next_seq,
             head,
-            spare: Spare::find(disk.clone(), options.segment_bytes)?,
+            spare: Spare::find(disk.clone(), options.segment_bytes, reserve)?,
             buffer: Vec::new(),
             failed: false,
             disk,
@@ -65,7 +67,7 @@ impl<D: Disk> Writer<D> {
     }
 
     /// Makes the first segment of a new log.
-    pub fn create(disk: D, options: LogOptions) -> Result<Writer<D>, StorageError> {
+    pub fn create(disk: D, options: LogOptions, reserve: Reserve<D>) -> Result<Writer<D>, StorageError> {
         let mut writer = Writer {
             salt: record::salt(options.member),
             segments: VecDeque::new(),
@@ -73,7 +75,7 @@ impl<D: Disk> Writer<D> {
             next_seq: 1,
             durable_seq: 1,
             head: Head::default(),
-            spare: Spare::find(disk.clone(), options.segment_bytes)?,
+            spare: Spare::find(disk.clone(), options.segment_bytes, reserve)?,
             buffer: Vec::new(),
             failed: false,
             disk,
@@ -126,8 +128,8 @@ impl<D: Disk> Writer<D> {
         records.iter().take_while(fits).count()
     }
 
-    /// Makes the next segment before anything is written that has to go there. So a full volume is met while nothing is
-    /// in doubt, and the caller may try again.
+    /// Makes the next segment before anything is written that has to go there, or takes it from the reserve. So a full
+    /// volume is met while nothing is in doubt, and the caller may try again.
     pub fn reserve(&mut self) -> Result<(), StorageError> {
         self.spare.ensure()
     }

@@ -119,6 +119,43 @@ pub fn without_space() -> Life<()> {
     }
 }
 
+/// A volume that fills: the reserve becomes segments of the log, one is given back, and all is made again.
+pub fn on_its_reserve() -> Life<u64> {
+    const PER_SEGMENT: u64 = 3;
+    fn fill(disk: &SimDisk, flushed: &mut u64) -> Result<(), Failed> {
+        let (mut log, _) = Log::open(disk.clone(), small())?;
+        let reserve = log.reserve();
+        assert!(reserve.fill()?, "there is room");
+        disk.set_capacity_bytes(disk.used_bytes());
+        while reserve.is_whole() {
+            give(&mut log, &Op::Append((*flushed..*flushed + PER_SEGMENT).map(entry).collect()));
+            log.flush()?;
+            *flushed += PER_SEGMENT;
+        }
+        assert!(!reserve.fill()?, "there is no room");
+        assert!(reserve.give_back()?, "there was a second one");
+        disk.set_capacity_bytes(u64::MAX);
+        assert!(reserve.fill()?, "there is room again");
+        Ok(())
+    }
+    Life {
+        begin: |seed| {
+            let disk = SimDisk::new(seed);
+            disk.create("log.reserve-7").expect("of another version");
+            disk
+        },
+        play: fill,
+        check: |disk, flushed| {
+            disk.set_capacity_bytes(u64::MAX);
+            let (log, _) = Log::open(disk.clone(), small()).expect("a crash is no damage");
+            let found = log.reader().entries(0..u64::MAX, usize::MAX).unwrap();
+            assert!((*flushed..=*flushed + PER_SEGMENT).contains(&(found.len() as u64)), "{}", found.len());
+            assert!(found.iter().eq((0..found.len() as u64).map(entry).collect::<Vec<_>>().iter()));
+            assert!(log.reserve().fill().expect("nothing is in the way"));
+        },
+    }
+}
+
 /// A segment is purged in the middle of a read of it, so that it cannot be used again.
 pub fn read_while_purged() -> Life<()> {
     const LAST: u64 = 12;
@@ -199,6 +236,10 @@ impl Disk for Interrupted {
 
     fn sync_dir(&self) -> io::Result<()> {
         self.disk.sync_dir()
+    }
+
+    fn available_bytes(&self) -> io::Result<u64> {
+        self.disk.available_bytes()
     }
 }
 
