@@ -13,7 +13,8 @@ use openraft_rt_tokio::TokioRuntime;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, Semaphore, watch};
 use zke_storage::{
-    Disk, DiskState, Identity, Log, LogId, LogInline, LogOptions, LogThread, SnapshotStore, StorageError,
+    Disk, DiskState, Identity, Log, LogId, LogInline, LogOptions, LogThread, Reserve, SnapshotStore,
+    StorageError,
 };
 use zke_tree::{Command, LogIndex, Origin, State};
 
@@ -33,6 +34,7 @@ use crate::replica::{Observer, Replica};
 use crate::serving::{NotServing, Serving};
 use crate::snapshots::{self, Snapshots};
 use crate::solitude::Solitude;
+use crate::space::{self, Space};
 use crate::state_machine::StateMachine;
 use crate::types::{RaftLogId, TypeConfig};
 use crate::worker::Worker;
@@ -109,6 +111,7 @@ pub(crate) struct Inner<R: AsyncRuntime> {
     pub(crate) lease_ms: u64,
     pub(crate) lease: ServingLease,
     pub(crate) solitude: Arc<Solitude>,
+    pub(crate) space: Space,
     pub(crate) barriers: Barriers,
     pub(crate) leading: Mutex<Option<Leading<R>>>,
     pub(crate) leading_changed: Notify,
@@ -144,15 +147,21 @@ impl<R: AsyncRuntime> Ensemble<R> {
             DiskState::Blank => store.discard_staged()?,
             _ => {}
         }
-        identity.begin_incarnation(&disk)?;
+        match identity.begin_incarnation(&disk) {
+            Err(error) if error.is_full() => {
+                make_room(&store, log_disk.clone(), segment_bytes)?;
+                identity.begin_incarnation(&disk)?;
+            }
+            begun => begun?,
+        }
         let must_exist = identity.has_log();
         let origin = Origin { member: identity.member, incarnation: identity.incarnation };
         let identity_disk = disk.clone();
         let keep = Box::new(move |identity: &Identity| identity.save(&identity_disk));
         let member = Arc::new(Member::new(setup.pod, setup.joins_by_itself, identity, keep));
 
-        let snapshot_worker = worker(drivers, "snapshot")?;
-        let snapshots = Arc::new(Snapshots::new(store, snapshot_worker));
+        let (snapshot_worker, space_worker) = (worker(drivers, "snapshot")?, worker(drivers, "space")?);
+        let snapshots = Arc::new(Snapshots::new(store.clone(), snapshot_worker));
         let loaded = snapshots.load_newest().map_err(StartError::Recovery)?;
         let (state, applied) = loaded.unwrap_or_else(|| (State::new(), Default::default()));
         let proposals = Arc::new(Proposals::new(origin));
@@ -169,6 +178,7 @@ impl<R: AsyncRuntime> Ensemble<R> {
         expect_snapshot(recovered.purged, replica.applied().0)?;
         let id = origin.member.0;
         let flushes = Arc::new(Flushes::default());
+        let look = space::look_at(disk, store, log.reserve());
         let reader = log.reader();
         let is_full: IsFull = Box::new(move || reader.waits_for_space());
         let raft = match drivers {
@@ -198,6 +208,7 @@ impl<R: AsyncRuntime> Ensemble<R> {
             options,
             lease: ServingLease::default(),
             solitude,
+            space: Space::default(),
             barriers: Barriers::default(),
             leading: Mutex::new(None),
             leading_changed: Notify::new(),
@@ -212,6 +223,7 @@ impl<R: AsyncRuntime> Ensemble<R> {
         detach::<R>(inner.clone().run_links());
         detach::<R>(inner.clone().run_serving());
         detach::<R>(inner.clone().run_flush_watch(flushes, is_full));
+        detach::<R>(inner.clone().run_space(look, space_worker));
         Ok(Ensemble { inner })
     }
 
@@ -371,6 +383,14 @@ impl<R: AsyncRuntime> Inner<R> {
             Err(error) => tracing::error!(%error, "cannot record that this disk was retired"),
         }
     }
+}
+
+/// What a start has to write is small, but a full volume refuses that too.
+fn make_room<D: Disk>(store: &SnapshotStore<D>, log_disk: D, segment_bytes: u64) -> Result<(), StorageError> {
+    tracing::warn!("the volume is full: starting on what was kept in reserve");
+    store.keep_newest_only()?;
+    Reserve::open(log_disk, segment_bytes)?.give_back()?;
+    Ok(())
 }
 
 /// The log may only have been purged up to what a snapshot holds: else entries in between are lost, and what was

@@ -4,7 +4,7 @@
 //! All of it starts once the leader's own blank entry is applied here: from then on the replicated marks and
 //! sessions include everything of earlier terms. All of it belongs to one term and ends with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::raft::ClientWriteResult;
 use openraft::{AsyncRuntime, ReadPolicy};
 use tokio::sync::{mpsc, oneshot};
-use zke_tree::{Command, MemberId, Origin, Proposal, Session};
+use zke_tree::{Command, CorruptProposal, MemberId, Origin, Proposal, Session};
 use zke_wire::SessionId;
 
 use crate::codec::term_of;
@@ -26,6 +26,7 @@ use crate::peer::FrameStream;
 use crate::reaper::{FOUND_MAX, Reaper};
 use crate::sequencer::{Sequencer, Verdict};
 use crate::session_clock::{SessionClock, Timed};
+use crate::space;
 use crate::sync_tracker::{SAMPLE_INTERVAL_MS, SyncTracker};
 use crate::types::{CommittedLeaderId, Completion, Payload, TypeConfig};
 
@@ -53,6 +54,8 @@ pub(crate) struct Leading<R: AsyncRuntime> {
     pub(crate) sync: SyncTracker,
     /// While leadership is being handed over nothing new is appended; the next leader gets it.
     holding: bool,
+    /// Members that told of little room on their volumes.
+    low_on_space: BTreeSet<MemberId>,
 }
 
 impl<R: AsyncRuntime> Leading<R> {
@@ -115,6 +118,7 @@ impl<R: AsyncRuntime> Inner<R> {
             fates,
             sync: SyncTracker::default(),
             holding: false,
+            low_on_space: BTreeSet::new(),
         });
         self.leading_changed.notify_waiters();
         detach::<R>(self.clone().resolve_fates(term, resolving));
@@ -320,6 +324,7 @@ impl<R: AsyncRuntime> Inner<R> {
                         drop(permit);
                     });
                 }
+                ToLeader::Space { low } => self.hear_space(term, origin.member, low),
                 ToLeader::Lease { sent_ms, touched } => {
                     if !self.has_member(origin.member) {
                         // It gets no entries any more. When it calls again it hears why.
@@ -355,6 +360,7 @@ impl<R: AsyncRuntime> Inner<R> {
                 Verdict::Append => leading.fates.clone(),
             }
         };
+        let encoded = self.without_growth(term, encoded).map_err(io::Error::other)?;
         let mut stamped = BytesMut::from(&encoded[..]);
         let stamp = Proposal::stamp(&mut stamped, self.clock.wall_ms(), self.options.settings);
         // From here on the fate has to be resolved: a dropped completion counts as refused.
@@ -366,6 +372,39 @@ impl<R: AsyncRuntime> Inner<R> {
             write.await.map_err(io::Error::other)?;
         }
         Ok(None)
+    }
+
+    fn hear_space(&self, term: u64, member: MemberId, low: bool) {
+        let mut leading = self.leading.lock();
+        let Some(leading) = leading.as_mut().filter(|leading| leading.term == term) else { return };
+        if low {
+            leading.low_on_space.insert(member);
+        } else {
+            leading.low_on_space.remove(&member);
+        }
+    }
+
+    /// The batch as it goes into the log: where there is little room, without what would grow the tree.
+    fn without_growth(&self, term: u64, batch: Bytes) -> Result<Bytes, CorruptProposal> {
+        let refuses = {
+            let leading = self.leading.lock();
+            let low =
+                leading.as_ref().filter(|leading| leading.term == term).map(|leading| &leading.low_on_space);
+            low.is_some_and(|low| {
+                // Asked for every batch, and nearly always so.
+                if low.is_empty() {
+                    return false;
+                }
+                let voters = self.raft.voter_ids().map(MemberId).collect();
+                space::refuses_growth(self.member.id(), &voters, low)
+            })
+        };
+        if !refuses {
+            return Ok(batch);
+        }
+        let (batch, refused) = space::refuse_growth(batch, &self.replica.state().read())?;
+        self.space.count_refused(refused);
+        Ok(batch)
     }
 
     /// The index at which everything acknowledged before now is in the log, proven by a quorum. `None` if this

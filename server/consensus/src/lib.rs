@@ -43,6 +43,7 @@ mod serving;
 mod session_clock;
 mod snapshots;
 mod solitude;
+mod space;
 mod state_machine;
 mod status;
 mod sync_tracker;

@@ -138,6 +138,9 @@ impl<R: AsyncRuntime> Inner<R> {
             Underway { next_barrier: 0, barriers: BTreeMap::new(), leases: VecDeque::from([(0, touched)]) };
         let renew = Duration::from_millis(renew_interval_ms(self.lease_ms));
         let mut metrics = self.raft.server_metrics();
+        if self.space.is_low() && outgoing.send(self.space.report().encode()).await.is_err() {
+            return underway;
+        }
         // The first request leaves at once: a member must not wait for a lease after a failover.
         let mut renew_timer = Box::pin(R::sleep(Duration::ZERO));
         loop {
@@ -158,6 +161,7 @@ impl<R: AsyncRuntime> Inner<R> {
                     renew_timer = Box::pin(R::sleep(renew));
                     Some(self.lease_request(&mut underway))
                 }
+                () = self.space.changed() => Some(self.space.report()),
                 () = self.barriers.asked.notified() => underway.ask(self.barriers.take()),
                 () = self.proposals.more_to_send() => {
                     while let Some(batch) = self.proposals.next_batch() {

@@ -7,6 +7,8 @@ use zke_wire::SessionId;
 
 use crate::codec::{DecodeError, Decoder, put_blob};
 
+const SPACE: u8 = 13;
+
 /// Member to leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToLeader {
@@ -16,6 +18,8 @@ pub enum ToLeader {
     Barrier { id: u64 },
     /// Asks for a serving lease; `sent_ms` is the sender's own clock and comes back as it is.
     Lease { sent_ms: u64, touched: Vec<SessionId> },
+    /// Whether the sender has little room on its volumes. Not said of one that has always had enough.
+    Space { low: bool },
 }
 
 /// Leader to member.
@@ -56,6 +60,10 @@ impl ToLeader {
                 out.put_u32(touched.len() as u32);
                 touched.iter().for_each(|session| out.put_i64(session.0));
             }
+            ToLeader::Space { low } => {
+                out.put_u8(SPACE);
+                out.put_u8((*low).into());
+            }
         }
         out.freeze()
     }
@@ -78,6 +86,10 @@ impl ToLeader {
                 let touched = (0..count).map(|_| decoder.i64().map(SessionId)).collect::<Result<_, _>>()?;
                 ToLeader::Lease { sent_ms, touched }
             }
+            SPACE => match decoder.u8()? {
+                low @ (0 | 1) => ToLeader::Space { low: low == 1 },
+                _ => return Err(DecodeError { what: WHAT }),
+            },
             _ => return Err(DecodeError { what: WHAT }),
         };
         decoder.end()?;
@@ -130,6 +142,7 @@ mod tests {
             ToLeader::Propose { first_sequence: 3, last_sequence: 9, encoded: Bytes::from_static(b"batch") },
             ToLeader::Barrier { id: 5 },
             ToLeader::Lease { sent_ms: 77, touched: vec![SessionId(-4), SessionId(9)] },
+            ToLeader::Space { low: true },
         ];
         for frame in to_leader {
             assert_eq!(ToLeader::decode(frame.encode()).expect("own encoding"), frame);

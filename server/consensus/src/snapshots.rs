@@ -91,6 +91,12 @@ impl Snapshots {
         self.files.stage(&from_raft(meta)?, &mut |out| state.snapshot_next(&mut snapshot, out, STEP_BYTES))
     }
 
+    /// Removes all but the newest, for room.
+    pub(crate) async fn keep_newest_only(&self) -> io::Result<()> {
+        let files = self.files.clone();
+        self.worker.run(move || files.keep_newest_only()).await?
+    }
+
     /// Where whatever writes snapshots runs.
     pub(crate) fn worker(&self) -> &Worker {
         &self.worker
@@ -197,6 +203,7 @@ trait Files: Send + Sync {
     /// Writes the same without a name. Returns the content and how many bytes it is.
     fn write_nameless(&self, meta: &SnapshotMeta, next: Next<'_>) -> io::Result<(Box<dyn Read + Send>, u64)>;
     fn receive(&self) -> io::Result<Box<dyn Receiving>>;
+    fn keep_newest_only(&self) -> io::Result<()>;
 }
 
 impl<D: Disk> Files for SnapshotStore<D> {
@@ -232,6 +239,10 @@ impl<D: Disk> Files for SnapshotStore<D> {
     fn receive(&self) -> io::Result<Box<dyn Receiving>> {
         let receiver: SnapshotReceiver<D> = SnapshotStore::receive(self).map_err(io::Error::other)?;
         Ok(Box::new(receiver))
+    }
+
+    fn keep_newest_only(&self) -> io::Result<()> {
+        SnapshotStore::keep_newest_only(self).map_err(io::Error::other)
     }
 }
 

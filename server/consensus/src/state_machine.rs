@@ -127,7 +127,8 @@ impl<R: AsyncRuntime> RaftSnapshotBuilder<TypeConfig<R>> for Builder {
             match built {
                 // What was begun is removed by now, and the next one is of a newer state. Any error would end Raft.
                 Err(error) if is_full(&error) => {
-                    tracing::warn!(%error, "no space for a snapshot: trying again");
+                    tracing::warn!(%error, "no space for a snapshot: removing the older ones, and trying again");
+                    self.snapshots.keep_newest_only().await?;
                     R::sleep(FULL_INTERVAL).await;
                 }
                 built => return built,

@@ -42,6 +42,10 @@ pub struct MemberStatus {
     pub control_epoch: u64,
     /// Writes of this process that are not applied yet.
     pub outstanding_proposals: u64,
+    /// There is little room on the volumes of this member.
+    pub low_on_space: bool,
+    /// Writes that this member refused for want of room while it led.
+    pub growth_refused: u64,
 }
 
 impl MemberStatus {
@@ -107,6 +111,8 @@ impl<R: AsyncRuntime> Inner<R> {
             last_zxid,
             control_epoch,
             outstanding_proposals: self.proposals.outstanding(),
+            low_on_space: self.space.is_low(),
+            growth_refused: self.space.refused(),
         }
     }
 }

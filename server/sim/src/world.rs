@@ -375,6 +375,12 @@ impl World {
 
 /// Looking at it.
 impl World {
+    /// Leaves no byte of room on a member's volume, or as much as it likes.
+    pub fn set_full(&self, member: usize, full: bool) {
+        let disk = self.disk(member);
+        disk.set_capacity_bytes(if full { disk.used_bytes() } else { u64::MAX });
+    }
+
     pub fn seed(&self) -> u64 {
         self.inner.seed
     }

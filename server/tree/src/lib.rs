@@ -26,6 +26,7 @@ mod distinguished_name;
 mod event;
 #[cfg(feature = "fault")]
 pub mod fault;
+mod growth;
 #[cfg(any(test, fuzzing))]
 pub mod hostile;
 mod ids;

@@ -55,6 +55,11 @@ impl Families {
             ("zkd_zxid_epoch", "Upper half of the last zxid", status.last_zxid.epoch().into()),
             ("zkd_zxid_counter", "Lower half of the last zxid", status.last_zxid.counter().into()),
             ("zkd_proposals_outstanding", "Writes from here not applied yet", status.outstanding_proposals),
+            (
+                "zkd_low_on_space",
+                "Whether there is little room on the volumes here",
+                status.low_on_space.into(),
+            ),
         ];
         for (name, help, value) in gauges {
             self.gauge(name, help, value as f64);
@@ -66,6 +71,8 @@ impl Families {
         for (name, help, counter) in counters {
             self.counter(name, help, counter.get());
         }
+        let help = "Writes refused for want of room while this member led";
+        self.counter("zkd_growth_refused", help, status.growth_refused);
         let roles = [
             ("leader", Role::Leader),
             ("follower", Role::Follower),
