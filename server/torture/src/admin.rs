@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use zke_check::event::Stat;
 use zke_client::{Connection, Message, new_session};
 use zke_handle::requests;
-use zke_wire::{ErrorCode, Request, Response, Zxid};
+use zke_wire::{Acl, ErrorCode, Request, Response, Zxid};
 
 use crate::ensemble::SUPER;
 
@@ -82,6 +82,19 @@ impl<'a> Admin<'a> {
             ensure!(refused == Err(ErrorCode::NoNode), "deleting what is not there was answered {refused:?}");
         }
         Ok(())
+    }
+
+    /// Creates a node, or says why not.
+    pub fn create(&mut self, path: &str) -> Result<Option<ErrorCode>> {
+        let (data, acl) = (Some(Bytes::from_static(b"data")), vec![Acl::open()]);
+        Ok(self
+            .call(&Request::Create { path: path.to_owned(), data, acl, flags: 0, with_stat: false })?
+            .err())
+    }
+
+    /// Deletes a node, or says why not.
+    pub fn delete(&mut self, path: &str) -> Result<Option<ErrorCode>> {
+        Ok(self.call(&Request::Delete { path: path.to_owned(), version: -1 })?.err())
     }
 
     /// Lets servers join (their lines) or leave (their numbers), as the super user.

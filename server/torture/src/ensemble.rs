@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use zke_e2e::local_ensemble::mode;
+use zke_e2e::program::Program;
 
 use crate::network::Network;
+use crate::scene::Setting;
 
 /// For a start of debug builds, or an election, on a busy machine.
 pub const SERVE_LIMIT: Duration = Duration::from_secs(60);
@@ -30,14 +32,17 @@ pub struct Ensemble {
 }
 
 impl Ensemble {
-    /// Starts so many members, each with these further lines in its `zoo.cfg`; returns when all serve. Their files are
-    /// below `folder`.
-    pub fn start(zkd: &Path, folder: &Path, members: usize, lines: &str) -> Result<Ensemble> {
+    /// Starts the members; returns when all serve. Their files are below the folder.
+    pub fn start(setting: &Setting<'_>) -> Result<Ensemble> {
+        let Setting { zkd, folder, members, lines, volume_mib, .. } = *setting;
         let network = Network::build(members)?;
         let processes = (0..members).map(|_| None).collect();
         let mut ensemble = Ensemble { network, zkd: zkd.to_owned(), folder: folder.to_owned(), processes };
         for member in 0..members {
-            ensemble.make_blank(member)?;
+            if let Some(mib) = volume_mib {
+                mount_volume(&ensemble.data(member), mib)?;
+            }
+            ensemble.number(member)?;
             let servers: String = (0..members).map(|other| format!("{}\n", ensemble.line(other))).collect();
             let data = ensemble.data(member);
             let config = format!(
@@ -85,6 +90,11 @@ impl Ensemble {
         if data.exists() {
             fs::remove_dir_all(&data).context("lose a disk")?;
         }
+        self.number(member)
+    }
+
+    fn number(&self, member: usize) -> Result<()> {
+        let data = self.data(member);
         fs::create_dir_all(&data).context("make a disk")?;
         fs::write(data.join("myid"), (member + 1).to_string()).context("number a member")
     }
@@ -229,6 +239,12 @@ impl Ensemble {
     fn log_file(&self, member: usize) -> PathBuf {
         self.folder.join(format!("m{member}.log"))
     }
+}
+
+/// A disk of this size, in memory; it goes with the namespace.
+fn mount_volume(data: &Path, mib: u32) -> Result<()> {
+    fs::create_dir_all(data).context("make a disk")?;
+    Program::new("mount").args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "tmpfs"]).arg(data).run()
 }
 
 impl Drop for Ensemble {

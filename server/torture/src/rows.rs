@@ -7,6 +7,7 @@
 mod clients;
 mod damage;
 mod disk;
+mod full;
 mod kill;
 mod partition;
 mod pause;
@@ -23,16 +24,20 @@ pub struct Row {
     pub members: usize,
     /// Of the members' `zoo.cfg`.
     pub lines: &'static str,
+    /// How much each member's disk holds; else as much as the machine's.
+    pub volume_mib: Option<u32>,
     pub(crate) play: fn(&mut Scene) -> Result<()>,
 }
 
 const NO_LINES: &str = "";
 
-/// T1 (a crash at each step of the disk) and T7 (a full disk) are tests of `zkd`; T13 and T26 are not here.
+/// T1 (a crash at each step of the disk) is a test of `zkd`; T13 and T26 are not here.
 pub const ROWS: &[Row] = &[
     Row::of("T2", "the leader is killed", kill::the_leader),
     Row::of("T3", "all members are killed at once", kill::all),
     Row::of("T6", "a disk fails to flush, once or for ever", disk::fails),
+    Row::of("T7", "disks are full, one or all, and have room again", full::volumes)
+        .with_volumes_of(full::VOLUME_MIB),
     Row::of("T8", "a bit flips in a file of a member", damage::flips).with_lines(snapshot::OFTEN),
     Row::of("T9", "a member gets a blank disk, then a foreign one", damage::wrong_disks),
     Row::of("T10", "members do not reach each other", partition::cuts).with_members(5),
@@ -50,7 +55,7 @@ pub const ROWS: &[Row] = &[
 
 impl Row {
     const fn of(name: &'static str, about: &'static str, play: fn(&mut Scene) -> Result<()>) -> Row {
-        Row { name, about, members: 3, lines: NO_LINES, play }
+        Row { name, about, members: 3, lines: NO_LINES, volume_mib: None, play }
     }
 
     const fn with_members(self, members: usize) -> Row {
@@ -59,6 +64,10 @@ impl Row {
 
     const fn with_lines(self, lines: &'static str) -> Row {
         Row { lines, ..self }
+    }
+
+    const fn with_volumes_of(self, mib: u32) -> Row {
+        Row { volume_mib: Some(mib), ..self }
     }
 
     pub fn find(name: &str) -> Option<&'static Row> {

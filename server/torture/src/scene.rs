@@ -40,6 +40,8 @@ pub struct Setting<'a> {
     pub members: usize,
     /// Of the `zoo.cfg`.
     pub lines: &'a str,
+    /// How much each member's disk holds; else as much as the machine's.
+    pub volume_mib: Option<u32>,
 }
 
 impl Scene {
@@ -47,7 +49,7 @@ impl Scene {
     pub fn begin(setting: &Setting<'_>) -> Result<Scene> {
         let record = Arc::new(Record::begin());
         record.note(&format!("start {} members", setting.members));
-        let ensemble = Ensemble::start(setting.zkd, setting.folder, setting.members, setting.lines)?;
+        let ensemble = Ensemble::start(setting)?;
         // One busy client must not keep the others' clock from being read.
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.context("start threads for clients")?;
