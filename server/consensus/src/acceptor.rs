@@ -27,8 +27,13 @@ impl<R: AsyncRuntime> Inner<R> {
             return Err(Refusal::WrongCertificate);
         }
         let membership = self.replica.applied().1;
+        let (retired, apply_level) = {
+            let state = self.replica.state().read();
+            (state.is_retired(hello.from), state.apply_level())
+        };
         let known = Known {
-            retired: self.replica.state().read().is_retired(hello.from),
+            retired,
+            apply_level,
             pod: membership.get_node(&hello.from.0).map(|node| node.pod.as_str()),
         };
         self.member.welcome(hello, known)
@@ -44,7 +49,7 @@ impl<R: AsyncRuntime> Inner<R> {
             StreamKind::Snapshot => self.serve_snapshot(stream).await,
             StreamKind::Link => {
                 let origin = Origin { member: hello.from, incarnation: hello.from_incarnation };
-                self.serve_link(origin, stream).await
+                self.serve_link(origin, hello.newest_apply_level, stream).await
             }
             StreamKind::Probe => self.serve_probe(&hello, stream).await,
         };

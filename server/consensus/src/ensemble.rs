@@ -3,6 +3,7 @@
 //! Everything the daemon asks of consensus is a method here; nothing of openraft shows. Cheap to clone.
 
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use zke_storage::{
     Disk, DiskState, Identity, Log, LogId, LogInline, LogOptions, LogThread, Reserve, SnapshotStore,
     StorageError,
 };
-use zke_tree::{Command, LogIndex, Origin, State};
+use zke_tree::{Command, LogIndex, Origin, State, expect_apply_level};
 
 use crate::clock::Clock;
 use crate::flush_watch::{Flushes, IsFull};
@@ -81,9 +82,9 @@ pub enum StartError {
     #[error("cannot open the data directory")]
     Storage(#[from] StorageError),
     #[error("cannot start a worker thread")]
-    Worker(#[source] std::io::Error),
+    Worker(#[source] io::Error),
     #[error("cannot read back the state of this member")]
-    Recovery(#[source] std::io::Error),
+    Recovery(#[source] io::Error),
     #[error("cannot start Raft")]
     Raft(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -158,14 +159,29 @@ impl<R: AsyncRuntime> Ensemble<R> {
         let origin = Origin { member: identity.member, incarnation: identity.incarnation };
         let identity_disk = disk.clone();
         let keep = Box::new(move |identity: &Identity| identity.save(&identity_disk));
-        let member = Arc::new(Member::new(setup.pod, setup.joins_by_itself, identity, keep));
+        let member = Arc::new(Member::new(
+            setup.pod,
+            setup.joins_by_itself,
+            options.newest_apply_level,
+            identity,
+            keep,
+        ));
 
         let (snapshot_worker, space_worker) = (worker(drivers, "snapshot")?, worker(drivers, "space")?);
         let snapshots = Arc::new(Snapshots::new(store.clone(), snapshot_worker));
         let loaded = snapshots.load_newest().map_err(StartError::Recovery)?;
         let (state, applied) = loaded.unwrap_or_else(|| (State::new(), Default::default()));
+        expect_apply_level(state.apply_level(), options.newest_apply_level)
+            .map_err(|error| StartError::Recovery(io::Error::other(error)))?;
         let proposals = Arc::new(Proposals::new(origin));
-        let replica = Arc::new(Replica::new(state, applied, origin, proposals.clone(), setup.observer));
+        let replica = Arc::new(Replica::new(
+            state,
+            applied,
+            origin,
+            options.newest_apply_level,
+            proposals.clone(),
+            setup.observer,
+        ));
         let solitude = Arc::new(Solitude::default());
         let apply = worker(drivers, "apply")?;
         let state_machine = StateMachine::new(replica.clone(), snapshots.clone(), apply, solitude.clone());

@@ -56,6 +56,8 @@ pub(crate) struct Leading<R: AsyncRuntime> {
     holding: bool,
     /// Members that told of little room on their volumes.
     low_on_space: BTreeSet<MemberId>,
+    /// What members said with their links in this term.
+    pub(crate) apply_levels: BTreeMap<MemberId, u32>,
 }
 
 impl<R: AsyncRuntime> Leading<R> {
@@ -119,6 +121,7 @@ impl<R: AsyncRuntime> Inner<R> {
             sync: SyncTracker::default(),
             holding: false,
             low_on_space: BTreeSet::new(),
+            apply_levels: BTreeMap::new(),
         });
         self.leading_changed.notify_waiters();
         detach::<R>(self.clone().resolve_fates(term, resolving));
@@ -149,6 +152,7 @@ impl<R: AsyncRuntime> Inner<R> {
             if now_ms.saturating_sub(sampled_ms) >= SAMPLE_INTERVAL_MS {
                 sampled_ms = now_ms;
                 self.sample_sync();
+                self.raise_apply_level(term);
             }
         }
     }
@@ -280,6 +284,7 @@ impl<R: AsyncRuntime> Inner<R> {
     pub(crate) async fn serve_link(
         self: Arc<Self>,
         origin: Origin,
+        newest_apply_level: u32,
         mut stream: FrameStream,
     ) -> io::Result<()> {
         let Some(term) = self.wait_leading().await else { return Ok(()) };
@@ -290,6 +295,7 @@ impl<R: AsyncRuntime> Inner<R> {
                 return Ok(());
             };
             leading.links.insert(origin, stream.outgoing.clone());
+            leading.apply_levels.insert(origin.member, newest_apply_level);
             leading.sequencer.resume_at(origin, mark)
         };
         send(&stream.outgoing, FromLeader::Resume { next_sequence }).await?;

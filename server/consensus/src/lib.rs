@@ -14,6 +14,7 @@
 
 mod acceptor;
 mod administration;
+mod apply_level;
 mod capture;
 pub mod clock;
 mod codec;

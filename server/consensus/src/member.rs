@@ -9,7 +9,7 @@ use std::io;
 
 use parking_lot::Mutex;
 use zke_storage::{DiskState, Identity, StorageError};
-use zke_tree::{EnsembleId, MemberId, Origin};
+use zke_tree::{ApplyLevelTooNew, EnsembleId, MemberId, Origin, expect_apply_level};
 
 use crate::peer::{Hello, StreamKind};
 
@@ -21,13 +21,20 @@ pub struct Member {
     pod: String,
     /// Where there is no operator, a blank disk joins by itself exactly when an ensemble's membership names its id.
     joins_by_itself: bool,
+    newest_apply_level: u32,
     identity: Mutex<Identity>,
     keep: Keep,
 }
 
 impl Member {
-    pub fn new(pod: String, joins_by_itself: bool, identity: Identity, keep: Keep) -> Member {
-        Member { pod, joins_by_itself, identity: Mutex::new(identity), keep }
+    pub fn new(
+        pod: String,
+        joins_by_itself: bool,
+        newest_apply_level: u32,
+        identity: Identity,
+        keep: Keep,
+    ) -> Member {
+        Member { pod, joins_by_itself, newest_apply_level, identity: Mutex::new(identity), keep }
     }
 
     pub fn pod(&self) -> &str {
@@ -118,6 +125,7 @@ impl Member {
             from: identity.member,
             from_pod: self.pod.clone(),
             from_incarnation: identity.incarnation,
+            newest_apply_level: self.newest_apply_level,
             to: Some(to),
         })
     }
@@ -131,6 +139,7 @@ impl Member {
             from: identity.member,
             from_pod: self.pod.clone(),
             from_incarnation: identity.incarnation,
+            newest_apply_level: self.newest_apply_level,
             to: None,
         }
     }
@@ -171,6 +180,8 @@ pub enum Refusal {
     WrongPod,
     #[error("its certificate names another pod")]
     WrongCertificate,
+    #[error("it runs a version that is too old for this ensemble: {0}")]
+    TooOld(#[source] ApplyLevelTooNew),
     #[error("this disk is blank and waits for Bootstrap or Join")]
     Blank,
     #[error("this disk cannot record its ensemble")]
@@ -190,6 +201,8 @@ pub struct Known<'a> {
     pub retired: bool,
     /// The pod under which the membership knows the id.
     pub pod: Option<&'a str>,
+    /// The ensemble's.
+    pub apply_level: u32,
 }
 
 /// Whether to accept a hello; `Some` when this disk has to adopt the ensemble first.
@@ -215,6 +228,8 @@ fn judge(
     if known.pod.is_some_and(|pod| pod != hello.from_pod) {
         return Err(Refusal::WrongPod);
     }
+    // Neither its votes nor its proposals are of use: it cannot apply what is agreed on.
+    expect_apply_level(known.apply_level, hello.newest_apply_level).map_err(Refusal::TooOld)?;
     match own.ensemble {
         Some(_) => Ok(None),
         None if joins_by_itself => Ok(hello.ensemble),
@@ -240,11 +255,12 @@ mod tests {
             from: MemberId(2),
             from_pod: "prod-1".into(),
             from_incarnation: 1,
+            newest_apply_level: 1,
             to: Some(MemberId(1)),
         }
     }
 
-    const STRANGER: Known<'_> = Known { retired: false, pod: None };
+    const STRANGER: Known<'_> = Known { retired: false, pod: None, apply_level: 1 };
 
     #[test]
     fn a_member_of_the_same_ensemble_is_accepted_also_when_it_is_new_here() {
@@ -258,11 +274,20 @@ mod tests {
         assert!(matches!(judge(&other, &own, false, STRANGER), Err(Refusal::WrongEnsemble)));
         let lost = Hello { to: Some(MemberId(9)), ..hello() };
         assert!(matches!(judge(&lost, &own, false, STRANGER), Err(Refusal::NotMe)));
-        let retired = Known { retired: true, pod: None };
+        let retired = Known { retired: true, ..STRANGER };
         assert!(matches!(judge(&hello(), &own, false, retired), Err(Refusal::Retired)));
         assert!(matches!(judge(&other, &own, false, retired), Err(Refusal::WrongEnsemble)));
-        let elsewhere = Known { retired: false, pod: Some("prod-2") };
+        let elsewhere = Known { pod: Some("prod-2"), ..STRANGER };
         assert!(matches!(judge(&hello(), &own, false, elsewhere), Err(Refusal::WrongPod)));
+    }
+
+    #[test]
+    fn a_version_that_cannot_apply_what_is_agreed_on_is_refused() {
+        let own = identity(Some(ENSEMBLE));
+        let raised = Known { apply_level: 2, ..STRANGER };
+        assert!(matches!(judge(&hello(), &own, false, raised), Err(Refusal::TooOld(_))));
+        let able = Hello { newest_apply_level: 2, ..hello() };
+        assert!(matches!(judge(&able, &own, false, raised), Ok(None)));
     }
 
     #[test]

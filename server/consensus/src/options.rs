@@ -31,6 +31,8 @@ pub struct Options {
     /// What this member stamps on entries while it leads.
     pub settings: Settings,
     pub configured: Configured,
+    /// Up to which apply level this member goes; the ensemble takes up what all of them can.
+    pub newest_apply_level: u32,
 }
 
 impl Default for Options {
@@ -44,6 +46,7 @@ impl Default for Options {
             serve_at_once: false,
             settings: Settings::default(),
             configured: Configured::Nowhere,
+            newest_apply_level: zke_tree::newest_apply_level(),
         }
     }
 }

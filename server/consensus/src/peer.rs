@@ -18,7 +18,7 @@ use crate::types::PeerNode;
 const FRAMES_QUEUED_MAX: usize = 64;
 
 /// Version of the frames that follow a hello. A member refuses what it does not know.
-const PROTOCOL_VERSION: u8 = 1;
+const PROTOCOL_VERSION: u8 = 2;
 
 /// What a stream is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +59,8 @@ pub struct Hello {
     pub from_pod: String,
     /// Raised at each start of the sender's process.
     pub from_incarnation: u64,
+    /// Up to which apply level the sender goes.
+    pub newest_apply_level: u32,
     /// The member that must be at the other end; `None` only in a probe.
     pub to: Option<MemberId>,
 }
@@ -73,6 +75,7 @@ impl Hello {
         out.put_u64(self.from.0);
         put_blob(&mut out, self.from_pod.as_bytes());
         out.put_u64(self.from_incarnation);
+        out.put_u32(self.newest_apply_level);
         out.put_u64(self.to.map_or(0, |id| id.0));
         out.freeze()
     }
@@ -91,6 +94,7 @@ impl Hello {
             from: MemberId(decoder.u64()?),
             from_pod: decoder.string()?,
             from_incarnation: decoder.u64()?,
+            newest_apply_level: decoder.u32()?,
             to: Some(MemberId(decoder.u64()?)).filter(|id| id.0 != 0),
         };
         decoder.end()?;
@@ -148,6 +152,7 @@ mod tests {
             from: MemberId(1),
             from_pod: "prod-0".into(),
             from_incarnation: 4,
+            newest_apply_level: 1,
             to: Some(MemberId(2)),
         };
         assert_eq!(Hello::decode(hello.encode()).expect("own encoding"), hello);

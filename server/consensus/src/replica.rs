@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use openraft::impls::EntryPayload;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
-use zke_tree::{Applied, LogIndex, Origin, Proposal, State, Term};
+use zke_tree::{Applied, Command, LogIndex, Origin, Proposal, State, Term, expect_apply_level};
 use zke_wire::SessionId;
 
 use crate::codec::term_of;
@@ -40,6 +40,7 @@ pub struct Replica {
     /// tell it from none.
     applied: Mutex<(Option<RaftLogId>, RaftStoredMembership)>,
     origin: Origin,
+    newest_apply_level: u32,
     proposals: Arc<Proposals>,
     observer: Arc<dyn Observer>,
     applied_index: AtomicU64,
@@ -53,6 +54,7 @@ impl Replica {
         state: State,
         applied: (Option<RaftLogId>, RaftStoredMembership),
         origin: Origin,
+        newest_apply_level: u32,
         proposals: Arc<Proposals>,
         observer: Arc<dyn Observer>,
     ) -> Replica {
@@ -61,6 +63,7 @@ impl Replica {
             state: RwLock::new(state),
             applied: Mutex::new(applied),
             origin,
+            newest_apply_level,
             proposals,
             observer,
             applied_index,
@@ -112,6 +115,9 @@ impl Replica {
             }
             EntryPayload::Blank | EntryPayload::Membership(_) => None,
         };
+        if let Some(proposal) = &proposal {
+            self.expect_levels(proposal)?;
+        }
         let index = LogIndex(entry.log_id.index);
         let mut state = self.state.write();
         state.begin_entry(index, Term(term_of(&entry.log_id)));
@@ -131,6 +137,19 @@ impl Replica {
         drop(state);
         self.applied_more.notify_waiters();
         Ok(())
+    }
+
+    /// Before any of it is applied: what stands behind a raise in the same entry is of the new level already.
+    fn expect_levels(&self, proposal: &Proposal) -> io::Result<()> {
+        proposal.commands.iter().try_for_each(|command| match command {
+            Command::RaiseApplyLevel { to } => self.expect_level(*to),
+            _ => Ok(()),
+        })
+    }
+
+    /// An error for what this member cannot go on with.
+    pub fn expect_level(&self, needed: u32) -> io::Result<()> {
+        expect_apply_level(needed, self.newest_apply_level).map_err(io::Error::other)
     }
 
     fn apply_proposal(&self, state: &mut State, proposal: &Proposal) {

@@ -84,6 +84,7 @@ impl<R: AsyncRuntime> RaftStateMachine<TypeConfig<R>> for StateMachine {
         let (replica, meta) = (self.replica.clone(), meta.clone());
         let install = move || {
             let state = snapshot.load()?;
+            replica.expect_level(state.apply_level())?;
             replica.replace(state, (meta.last_log_id, meta.last_membership));
             Ok(())
         };

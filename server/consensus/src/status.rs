@@ -42,6 +42,9 @@ pub struct MemberStatus {
     pub control_epoch: u64,
     /// Writes of this process that are not applied yet.
     pub outstanding_proposals: u64,
+    /// Of the replicated state, and the newest that this member has.
+    pub apply_level: u32,
+    pub newest_apply_level: u32,
     /// There is little room on the volumes of this member.
     pub low_on_space: bool,
     /// Writes that this member refused for want of room while it led.
@@ -86,9 +89,9 @@ impl<R: AsyncRuntime> Inner<R> {
             ServerState::Learner | ServerState::Shutdown => Role::Learner,
         };
         let index = |log_id: Option<u64>| LogIndex(log_id.unwrap_or(0));
-        let (lets_clients_in, last_zxid, control_epoch) = {
+        let (lets_clients_in, last_zxid, control_epoch, apply_level) = {
             let state = self.replica.state().read();
-            (state.serving(), state.last_zxid(), state.control_epoch())
+            (state.serving(), state.last_zxid(), state.control_epoch(), state.apply_level())
         };
         MemberStatus {
             identity: self.member.identity(),
@@ -111,6 +114,8 @@ impl<R: AsyncRuntime> Inner<R> {
             last_zxid,
             control_epoch,
             outstanding_proposals: self.proposals.outstanding(),
+            apply_level,
+            newest_apply_level: self.options.newest_apply_level,
             low_on_space: self.space.is_low(),
             growth_refused: self.space.refused(),
         }

@@ -59,6 +59,8 @@ struct Machine {
     process: Option<Process>,
     /// Its member left the ensemble for ever.
     retired: bool,
+    /// Of the version that is installed there.
+    newest_apply_level: u32,
 }
 
 /// One run of a member on its machine.
@@ -176,13 +178,24 @@ impl World {
     fn add_machine(&self) -> usize {
         let mut machines = self.inner.machines.lock();
         let disk = SimDisk::new(self.inner.seed ^ (machines.len() as u64 + 1));
-        machines.push(Machine { disk, process: None, retired: false });
+        let newest_apply_level = self.inner.options.newest_apply_level;
+        machines.push(Machine { disk, process: None, retired: false, newest_apply_level });
         machines.len() - 1
     }
 
     /// How many machines there ever were.
     pub fn machines(&self) -> usize {
         self.inner.machines.lock().len()
+    }
+
+    /// Installs another version on a machine: the processes that start there go up to this apply level.
+    pub fn install(&self, member: usize, newest_apply_level: u32) {
+        self.inner.machines.lock()[member].newest_apply_level = newest_apply_level;
+    }
+
+    /// Whether a process starts on a machine that has none, and nothing of its power fails.
+    pub async fn starts(&self, member: usize) -> bool {
+        self.try_boot(member).await.is_ok()
     }
 
     /// Starts a process on a machine that has none; again if the machine loses its power meanwhile.
@@ -227,7 +240,10 @@ impl World {
             pod: address(member).pod,
             joins_by_itself: true,
             fresh_member_id: self.fresh_member_id(member),
-            options: self.inner.options.clone(),
+            options: Options {
+                newest_apply_level: self.inner.machines.lock()[member].newest_apply_level,
+                ..self.inner.options.clone()
+            },
             drivers: Drivers::Inline,
             transport: Arc::new(SimTransport::new(self.inner.network.clone(), member)),
             clock: Arc::new(RuntimeClock::<SimRuntime>::starting_now()),

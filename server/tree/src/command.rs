@@ -44,6 +44,9 @@ pub enum Command {
     ForgetMarks { member: MemberId, below_incarnation: u64 },
     /// Raises the zxid's epoch to `to` at least; up to [`RAISE_EPOCH_MAX`], else `BadArguments`.
     RaiseEpoch { to: u32 },
+    /// Gives apply the behaviour of the next level from the next command on. `BadVersion` unless `to` is the next one. To be
+    /// proposed only once every member has it, and to be applied only by a program that does.
+    RaiseApplyLevel { to: u32 },
 }
 
 impl Command {

@@ -31,6 +31,7 @@ mod tag {
     pub const FORGET_MARKS: u8 = 67;
     pub const RAISE_EPOCH: u8 = 68;
     pub const CONFIGURE: u8 = 69;
+    pub const RAISE_APPLY_LEVEL: u8 = 70;
 }
 
 impl Command {
@@ -89,6 +90,10 @@ impl Command {
                 out.put_u8(tag::RAISE_EPOCH);
                 out.put_u32(*to);
             }
+            Self::RaiseApplyLevel { to } => {
+                out.put_u8(tag::RAISE_APPLY_LEVEL);
+                out.put_u32(*to);
+            }
         }
     }
 
@@ -132,6 +137,7 @@ impl Command {
                 Self::ForgetMarks { member: read_member(from)?, below_incarnation: from.u64("incarnation")? }
             }
             tag::RAISE_EPOCH => Self::RaiseEpoch { to: from.u32("epoch")? },
+            tag::RAISE_APPLY_LEVEL => Self::RaiseApplyLevel { to: from.u32("apply level")? },
             _ => return Err(from.malformed("unknown command tag")),
         })
     }

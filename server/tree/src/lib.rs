@@ -30,6 +30,7 @@ mod growth;
 #[cfg(any(test, fuzzing))]
 pub mod hostile;
 mod ids;
+mod level;
 mod marks;
 mod node;
 mod owner;
@@ -52,6 +53,7 @@ pub use command::{Command, RAISE_EPOCH_MAX, WriteOp};
 pub use configuration::{CONFIG_PATH, Configuration, Reconfig};
 pub use event::{Applied, Event, Reply, Table};
 pub use ids::{EnsembleId, LogIndex, MemberId, Origin, ParseIdError, Term};
+pub use level::{ApplyLevelTooNew, OLDEST_APPLY_LEVEL, expect_apply_level, newest_apply_level};
 pub use proposal::{CorruptProposal, Proposal, Settings};
 pub use quota::{Measure, OverQuota};
 pub use restore::{CorruptSnapshot, SnapshotReader};

@@ -12,12 +12,13 @@ use crate::acl_table::AclTable;
 use crate::arena::{Arena, Slot};
 use crate::codec::{Malformed, Reader};
 use crate::ids::{LogIndex, MemberId, Term};
+use crate::level::NEWEST_APPLY_LEVEL;
 use crate::marks::Marks;
 use crate::node::{Extra, Node};
 use crate::record::{self, Record};
 use crate::session::{Session, Sessions};
 use crate::snapshot::{FRAME_HEADER_LEN, VERSION, kind};
-use crate::state::{APPLY_LEVEL, Facts, State};
+use crate::state::{Facts, State};
 use crate::tree::Tree;
 
 impl State {
@@ -245,8 +246,8 @@ fn read_facts(from: &mut Reader) -> Result<Facts, Malformed> {
         return Err(from.malformed("version: it was made by a newer one"));
     }
     let apply_level = from.u32("apply level")?;
-    if apply_level > APPLY_LEVEL {
-        return Err(from.malformed("apply level: it was made by a newer version"));
+    if apply_level > NEWEST_APPLY_LEVEL {
+        return Err(from.malformed("apply level: it was made by a newer version, run that or a later one"));
     }
     Ok(Facts {
         apply_level,

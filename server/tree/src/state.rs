@@ -10,6 +10,7 @@ use crate::configuration::{CONFIG_PATH, CONFIG_VERSION, Configuration};
 use crate::digest::Digest;
 use crate::event::{Applied, Event, Reply};
 use crate::ids::{LogIndex, MemberId, Origin, Term};
+use crate::level::{OLDEST_APPLY_LEVEL, time_of_entry_ms};
 use crate::marks::Marks;
 use crate::owner::Owner;
 use crate::proposal::{Proposal, Settings};
@@ -52,9 +53,6 @@ pub(crate) struct Facts {
     pub retired: BTreeSet<MemberId>,
 }
 
-/// The only behaviour there is so far.
-pub(crate) const APPLY_LEVEL: u32 = 1;
-
 impl State {
     /// A fresh ZooKeeper: `/zookeeper` with `config` and `quota`, everything at zxid 0 and time 0. Not serving.
     pub fn new() -> State {
@@ -64,7 +62,7 @@ impl State {
             now_ms: 0,
             serving: false,
             control_epoch: 0,
-            apply_level: APPLY_LEVEL,
+            apply_level: OLDEST_APPLY_LEVEL,
             retired: BTreeSet::new(),
         };
         Self::of_parts(tree_of_fresh_zookeeper(), Sessions::new(), Marks::default(), facts)
@@ -88,7 +86,7 @@ impl State {
     /// `sink` is called for each applied command in order, after its effect and before that of the next.
     pub fn apply(&mut self, proposal: &Proposal, sink: &mut dyn FnMut(&State, Applied<'_>)) {
         // Leaders have different clocks; what clients compare must not go back.
-        self.facts.now_ms = self.facts.now_ms.max(proposal.time_ms);
+        self.facts.now_ms = self.facts.now_ms.max(time_of_entry_ms(self.facts.apply_level, proposal.time_ms));
         let events = mem::take(&mut self.events);
         let mut scratch = Scratch { settings: proposal.settings, events, over_quota: Vec::new() };
         for (sequence, command) in (proposal.first_sequence..).zip(&proposal.commands) {
@@ -233,6 +231,7 @@ impl State {
                 Ok(Reply::Done)
             }
             Command::RaiseEpoch { to } => self.raise_epoch(to),
+            Command::RaiseApplyLevel { to } => self.raise_apply_level(to),
         }
     }
 
@@ -253,6 +252,15 @@ impl State {
 
     fn check_control(&self, control_epoch: u64) -> Result<(), ErrorCode> {
         if control_epoch == self.facts.control_epoch { Ok(()) } else { Err(ErrorCode::BadVersion) }
+    }
+
+    /// Whoever calls apply has made sure that this program has that level.
+    fn raise_apply_level(&mut self, to: u32) -> Result<Reply, ErrorCode> {
+        if Some(to) != self.facts.apply_level.checked_add(1) {
+            return Err(ErrorCode::BadVersion);
+        }
+        self.facts.apply_level = to;
+        Ok(Reply::Done)
     }
 
     fn raise_epoch(&mut self, to: u32) -> Result<Reply, ErrorCode> {

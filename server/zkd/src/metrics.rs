@@ -55,6 +55,8 @@ impl Families {
             ("zkd_zxid_epoch", "Upper half of the last zxid", status.last_zxid.epoch().into()),
             ("zkd_zxid_counter", "Lower half of the last zxid", status.last_zxid.counter().into()),
             ("zkd_proposals_outstanding", "Writes from here not applied yet", status.outstanding_proposals),
+            ("zkd_apply_level", "Behaviour that the ensemble agreed on", status.apply_level.into()),
+            ("zkd_newest_apply_level", "Newest behaviour this program has", status.newest_apply_level.into()),
             (
                 "zkd_low_on_space",
                 "Whether there is little room on the volumes here",

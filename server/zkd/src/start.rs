@@ -17,7 +17,7 @@ use zke_consensus::clock::SystemClock;
 use zke_consensus::grpc::{self, Credentials, GrpcTransport, PemFiles, Security, SharedTransport};
 use zke_consensus::{Configured, Drivers, Ensemble, Options, PeerNode, Setup, StartError};
 use zke_storage::{RealDisk, StorageError};
-use zke_tree::{EnsembleId, MemberId};
+use zke_tree::{EnsembleId, MemberId, newest_apply_level};
 
 use crate::access::Access;
 use crate::admin::{self, Disk};
@@ -250,6 +250,7 @@ fn setup(
             serve_at_once: !managed,
             settings: config.replicated(),
             configured: members.configured(config),
+            newest_apply_level: newest_apply_level(),
         },
         drivers: Drivers::Threads,
         transport: Arc::new(SharedTransport(GrpcTransport::new(members.security()))),

@@ -60,8 +60,8 @@ impl<L: LogDriver> StoreBuilder<Config, Begun<L>, StateMachine, TempDir> for OnD
         let snapshots = Arc::new(Snapshots::new(snapshots, (self.worker)()));
         let origin = Origin { member: MEMBER, incarnation: 1 };
         let proposals = Arc::new(Proposals::new(origin));
-        let replica =
-            Arc::new(Replica::new(State::new(), Default::default(), origin, proposals, Arc::new(Nobody)));
+        let replica = Replica::new(State::new(), Default::default(), origin, 1, proposals, Arc::new(Nobody));
+        let replica = Arc::new(replica);
         let log = LogStore::new((self.drive)(log), Arc::default(), Arc::default());
         let log = Begun { log, first: 0 };
         Ok((folder, log, StateMachine::new(replica, snapshots, (self.worker)(), Arc::default())))

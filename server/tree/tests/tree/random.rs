@@ -118,6 +118,8 @@ pub fn command() -> impl Strategy<Value = Command> {
         1 => (0..3u64, member.clone()).prop_map(|(control_epoch, member)| Command::RetireMember { control_epoch, member }),
         1 => (member, 0..3u64).prop_map(|(member, below_incarnation)| Command::ForgetMarks { member, below_incarnation }),
         1 => (0..10u32).prop_map(|to| Command::RaiseEpoch { to }),
+        // The next one is only for programs that have it.
+        1 => prop::sample::select(vec![0, 1, 3]).prop_map(|to| Command::RaiseApplyLevel { to }),
     ]
 }
 

@@ -135,6 +135,10 @@ impl Player {
             ["raise", to] => {
                 self.apply(Command::RaiseEpoch { to: to.parse().ok()? }, out);
             }
+            ["level", to] => {
+                self.apply(Command::RaiseApplyLevel { to: to.parse().ok()? }, out);
+                _ = writeln!(out, "level: {}", self.ensemble.state.apply_level());
+            }
             ["reap", path] => drop(self.apply(Command::DeleteContainer { path: path.into() }, out)),
             ["outlived"] => {
                 let state = &self.ensemble.state;

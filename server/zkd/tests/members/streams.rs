@@ -19,6 +19,7 @@ fn no_answer_of_a_stream_with_one_request_is_lost() {
         from: MemberId(77),
         from_pod: "server.9".to_owned(),
         from_incarnation: 1,
+        newest_apply_level: 1,
         to: None,
     };
     let transport = SharedTransport(GrpcTransport::new(Security::Plain));
