@@ -152,7 +152,7 @@ impl<R: AsyncRuntime> Ensemble<R> {
         let member = Arc::new(Member::new(setup.pod, setup.joins_by_itself, identity, keep));
 
         let snapshot_worker = worker(drivers, "snapshot")?;
-        let snapshots = Arc::new(Snapshots::new(store, snapshot_worker));
+        let snapshots = Arc::new(Snapshots::new(store, snapshot_worker, worker(drivers, "transfer")?));
         let loaded = snapshots.load_newest().map_err(StartError::Recovery)?;
         let (state, applied) = loaded.unwrap_or_else(|| (State::new(), Default::default()));
         let proposals = Arc::new(Proposals::new(origin));

@@ -46,6 +46,8 @@ mod solitude;
 mod state_machine;
 mod status;
 mod sync_tracker;
+mod transfer;
+mod transfer_frame;
 mod types;
 mod worker;
 
