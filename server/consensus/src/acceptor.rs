@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
-use openraft::AsyncRuntime;
-use openraft::Snapshot;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::{AsyncRuntime, Snapshot};
 use zke_tree::Origin;
 
 use crate::codec;
@@ -15,6 +15,8 @@ use crate::ensemble::Inner;
 use crate::first_start::ProbeAnswer;
 use crate::member::{Known, Refusal};
 use crate::peer::{FrameStream, Hello, StreamKind};
+use crate::transfer;
+use crate::transfer_frame::{Answer, Header};
 
 /// For the caller's word that no more comes, which it gives with its request.
 const END_DEADLINE: Duration = Duration::from_secs(1);
@@ -102,16 +104,19 @@ impl<R: AsyncRuntime> Inner<R> {
     }
 
     async fn serve_snapshot(&self, mut stream: FrameStream) -> io::Result<()> {
-        let Some(header) = stream.incoming.recv().await else { return Ok(()) };
-        let (vote, meta) = codec::decode_snapshot_header(header).map_err(io::Error::other)?;
-        let mut receiving = self.snapshots.receive()?;
-        while let Some(chunk) = stream.incoming.recv().await {
-            receiving.write(&chunk)?;
+        let Some(header) = transfer::in_time::<R, _>(stream.incoming.recv()).await? else { return Ok(()) };
+        let header = Header::decode(header).map_err(io::Error::other)?;
+        let own_vote = self.raft.metrics().borrow_watched().vote;
+        if own_vote > header.vote {
+            // Raft would say the same at the end: a leader that was deposed must not take the turn of the one that leads.
+            answer_and_end::<R>(stream, Answer::Done { vote: own_vote }.encode()).await;
+            return Ok(());
         }
-        let handle = self.snapshots.received(receiving, &meta).await?;
-        let snapshot = Snapshot { meta, snapshot: handle };
-        let response = self.raft.install_full_snapshot(vote, snapshot).await.map_err(io::Error::other)?;
-        let _ = stream.outgoing.send(codec::encode_snapshot_response(&response)).await;
+        let snapshot = transfer::receive::<R>(&self.snapshots, &mut stream, &header).await?;
+        let install = self.raft.install_full_snapshot(header.vote, Snapshot { meta: header.meta, snapshot });
+        let response =
+            transfer::working::<R, _>(&stream.outgoing, install).await.map_err(io::Error::other)?;
+        answer_and_end::<R>(stream, Answer::Done { vote: response.vote }.encode()).await;
         Ok(())
     }
 

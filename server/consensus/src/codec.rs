@@ -10,14 +10,14 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use openraft::AsyncRuntime;
 use openraft::impls::EntryPayload;
 use openraft::raft::{
-    AppendEntriesRequest, SnapshotResponse, StreamAppendError, StreamAppendResult, TransferLeaderError,
-    TransferLeaderRequest, VoteRequest, VoteResponse,
+    AppendEntriesRequest, StreamAppendError, StreamAppendResult, TransferLeaderError, TransferLeaderRequest,
+    VoteRequest, VoteResponse,
 };
 use zke_tree::EnsembleId;
 
 use crate::types::{
-    Payload, PeerNode, RaftEntry, RaftLogId, RaftMembership, RaftSnapshotMeta, RaftStoredMembership,
-    RaftVote, TypeConfig, log_id,
+    Payload, PeerNode, RaftEntry, RaftLogId, RaftMembership, RaftStoredMembership, RaftVote, TypeConfig,
+    log_id,
 };
 
 /// Bytes from another member, or from disk, that do not follow the encoding.
@@ -40,7 +40,7 @@ impl Decoder {
         Decoder { bytes, what }
     }
 
-    fn wrong(&self) -> DecodeError {
+    pub fn wrong(&self) -> DecodeError {
         DecodeError { what: self.what }
     }
 
@@ -97,11 +97,15 @@ impl Decoder {
         Ok(count)
     }
 
+    pub fn is_at_end(&self) -> bool {
+        !self.bytes.has_remaining()
+    }
+
     pub fn end(self) -> Decoded<()> {
         if self.bytes.has_remaining() { Err(self.wrong()) } else { Ok(()) }
     }
 
-    fn vote(&mut self) -> Decoded<RaftVote> {
+    pub fn vote(&mut self) -> Decoded<RaftVote> {
         let (term, member, committed) = (self.u64()?, self.u64()?, self.bool()?);
         Ok(if committed { RaftVote::new_committed(term, member) } else { RaftVote::new(term, member) })
     }
@@ -110,7 +114,7 @@ impl Decoder {
         Ok(log_id(self.u64()?, self.u64()?))
     }
 
-    fn optional_log_id(&mut self) -> Decoded<Option<RaftLogId>> {
+    pub fn optional_log_id(&mut self) -> Decoded<Option<RaftLogId>> {
         if self.bool()? { self.log_id().map(Some) } else { Ok(None) }
     }
 
@@ -128,7 +132,7 @@ impl Decoder {
         RaftMembership::new(configs, nodes).map_err(|_| self.wrong())
     }
 
-    fn stored_membership(&mut self) -> Decoded<RaftStoredMembership> {
+    pub fn stored_membership(&mut self) -> Decoded<RaftStoredMembership> {
         Ok(RaftStoredMembership::new(self.optional_log_id()?, self.membership()?))
     }
 
@@ -144,7 +148,7 @@ impl Decoder {
     }
 }
 
-fn put_vote(out: &mut BytesMut, vote: &RaftVote) {
+pub fn put_vote(out: &mut BytesMut, vote: &RaftVote) {
     out.put_u64(vote.leader_id.term);
     out.put_u64(vote.leader_id.voted_for);
     out.put_u8(vote.committed.into());
@@ -155,7 +159,7 @@ fn put_log_id(out: &mut BytesMut, log_id: &RaftLogId) {
     out.put_u64(log_id.index);
 }
 
-fn put_optional_log_id(out: &mut BytesMut, log_id: Option<&RaftLogId>) {
+pub fn put_optional_log_id(out: &mut BytesMut, log_id: Option<&RaftLogId>) {
     out.put_u8(log_id.is_some().into());
     if let Some(log_id) = log_id {
         put_log_id(out, log_id);
@@ -187,7 +191,7 @@ fn put_membership(out: &mut BytesMut, membership: &RaftMembership) {
     }
 }
 
-fn put_stored_membership(out: &mut BytesMut, stored: &RaftStoredMembership) {
+pub fn put_stored_membership(out: &mut BytesMut, stored: &RaftStoredMembership) {
     put_optional_log_id(out, stored.log_id().as_ref());
     put_membership(out, stored.membership());
 }
@@ -364,39 +368,6 @@ pub fn decode_transfer_response<R: AsyncRuntime>(
         }),
         _ => return Err(decoder.wrong()),
     };
-    decoder.end()?;
-    Ok(response)
-}
-
-/// The first frame of a snapshot stream; the snapshot file's own bytes follow.
-pub fn encode_snapshot_header(vote: &RaftVote, meta: &RaftSnapshotMeta) -> Bytes {
-    let mut out = BytesMut::new();
-    put_vote(&mut out, vote);
-    put_optional_log_id(&mut out, meta.last_log_id.as_ref());
-    put_stored_membership(&mut out, &meta.last_membership);
-    out.freeze()
-}
-
-pub fn decode_snapshot_header(bytes: Bytes) -> Decoded<(RaftVote, RaftSnapshotMeta)> {
-    let mut decoder = Decoder::new(bytes, "snapshot header");
-    let vote = decoder.vote()?;
-    let meta = RaftSnapshotMeta {
-        last_log_id: decoder.optional_log_id()?,
-        last_membership: decoder.stored_membership()?,
-    };
-    decoder.end()?;
-    Ok((vote, meta))
-}
-
-pub fn encode_snapshot_response<R: AsyncRuntime>(response: &SnapshotResponse<TypeConfig<R>>) -> Bytes {
-    let mut out = BytesMut::new();
-    put_vote(&mut out, &response.vote);
-    out.freeze()
-}
-
-pub fn decode_snapshot_response<R: AsyncRuntime>(bytes: Bytes) -> Decoded<SnapshotResponse<TypeConfig<R>>> {
-    let mut decoder = Decoder::new(bytes, "snapshot response");
-    let response = SnapshotResponse::new(decoder.vote()?);
     decoder.end()?;
     Ok(response)
 }

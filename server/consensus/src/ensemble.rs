@@ -168,7 +168,8 @@ impl<R: AsyncRuntime> Ensemble<R> {
         ));
 
         let (snapshot_worker, space_worker) = (worker(drivers, "snapshot")?, worker(drivers, "space")?);
-        let snapshots = Arc::new(Snapshots::new(store.clone(), snapshot_worker));
+        let transfer_worker = worker(drivers, "transfer")?;
+        let snapshots = Arc::new(Snapshots::new(store.clone(), snapshot_worker, transfer_worker));
         let loaded = snapshots.load_newest().map_err(StartError::Recovery)?;
         let (state, applied) = loaded.unwrap_or_else(|| (State::new(), Default::default()));
         expect_apply_level(state.apply_level(), options.newest_apply_level)

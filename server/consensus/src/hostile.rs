@@ -10,6 +10,7 @@ use crate::codec::{self, Decoded};
 use crate::first_start::ProbeAnswer;
 use crate::link_frame::{FromLeader, ToLeader};
 use crate::peer::Hello;
+use crate::transfer_frame::{Answer, Header};
 
 /// Reads the bytes as everything that one member says to another. What can be read must mean the same when it is
 /// written again.
@@ -28,8 +29,8 @@ pub fn frames(bytes: &[u8]) {
     again(&bytes, codec::decode_vote_request::<Tokio>, codec::encode_vote_request);
     again(&bytes, codec::decode_vote_response::<Tokio>, codec::encode_vote_response);
     again(&bytes, codec::decode_transfer::<Tokio>, codec::encode_transfer);
-    again(&bytes, codec::decode_snapshot_header, |(vote, meta)| codec::encode_snapshot_header(vote, meta));
-    again(&bytes, codec::decode_snapshot_response::<Tokio>, codec::encode_snapshot_response);
+    again(&bytes, Header::decode, Header::encode);
+    again(&bytes, Answer::decode, Answer::encode);
 }
 
 fn again<T>(bytes: &Bytes, decode: impl Fn(Bytes) -> Decoded<T>, encode: impl Fn(&T) -> Bytes) {

@@ -48,6 +48,8 @@ mod space;
 mod state_machine;
 mod status;
 mod sync_tracker;
+mod transfer;
+mod transfer_frame;
 mod types;
 mod worker;
 

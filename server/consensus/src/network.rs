@@ -26,12 +26,12 @@ use crate::codec;
 use crate::member::Member;
 use crate::peer::{self, FrameStream, Hello, StreamKind, Transport};
 use crate::snapshots::SnapshotHandle;
+use crate::transfer;
+use crate::transfer_frame::Header;
 use crate::types::{CommittedLeaderId, PeerNode, RaftVote, TypeConfig};
 
 type Rpc<R, T> = Result<T, RPCError<TypeConfig<R>>>;
 
-/// A snapshot may be long; the member behind is not served meanwhile, so this only has to end a dead transfer.
-const SNAPSHOT_DEADLINE: Duration = Duration::from_secs(600);
 /// Between attempts to reach a member that does not answer. Short, because a restarted member should be found
 /// again at once, and cheap, because an attempt is one refused connection.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
@@ -248,27 +248,21 @@ impl<R: AsyncRuntime> NetSnapshot<TypeConfig<R>> for PeerClient<R> {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig<R>>, StreamingError<TypeConfig<R>>> {
-        let send = R::timeout(SNAPSHOT_DEADLINE, async {
-            let mut stream = self.open(StreamKind::Snapshot).await?;
-            let header = codec::encode_snapshot_header(&vote, &snapshot.meta);
-            stream.outgoing.send(header).await.map_err(|_| io::ErrorKind::ConnectionReset)?;
-            let mut reader = snapshot.snapshot.reader()?;
-            while let Some(chunk) = reader.next_chunk()? {
-                stream.outgoing.send(chunk).await.map_err(|_| io::ErrorKind::ConnectionReset)?;
-            }
-            drop(stream.outgoing);
-            stream.incoming.recv().await.ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionReset))
-        });
-        let unreachable = |error: io::Error| StreamingError::Unreachable(Unreachable::new(&error));
+        let send = async {
+            let file = snapshot.snapshot.outgoing().await?;
+            let stream = transfer::in_time::<R, _>(self.open(StreamKind::Snapshot)).await??;
+            transfer::send::<R>(stream, Header::of(vote, snapshot.meta, file.fingerprint()), &file).await
+        };
         tokio::select! {
             biased;
             closed = cancel => Err(StreamingError::Closed(closed)),
-            sent = send => {
-                let sent = sent.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-                let answer = sent.map_err(unreachable)?;
-                codec::decode_snapshot_response(answer)
-                    .map_err(|error| StreamingError::Network(NetworkError::new(&error)))
-            }
+            sent = send => match sent {
+                Ok(vote) => Ok(SnapshotResponse::new(vote)),
+                Err(error) => {
+                    tracing::debug!(to = %self.node, %error, "a snapshot did not get through");
+                    Err(StreamingError::Unreachable(Unreachable::new(&error)))
+                }
+            },
         }
     }
 }

@@ -60,7 +60,7 @@ impl Options {
             election_timeout_max: ELECTION_TIMEOUT_MS_MAX,
             heartbeat_interval: HEARTBEAT_INTERVAL_MS,
             heartbeat_min_interval: None,
-            // Ours is in the transport: a snapshot is one stream with one deadline.
+            // Not looked at: a transfer ends when nothing moves any more, however long it takes.
             install_snapshot_timeout: 600_000,
             send_snapshot_timeout: 0,
             // Replication is cut by bytes in the log reader; these bound the number of entries, each a batch.

@@ -8,7 +8,7 @@ use std::io;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
-use zke_tree::{EnsembleId, MemberId};
+use zke_tree::{EnsembleId, MemberId, OLDEST_APPLY_LEVEL};
 
 use crate::codec::{DecodeError, Decoder, put_blob, put_ensemble};
 use crate::types::PeerNode;
@@ -16,9 +16,6 @@ use crate::types::PeerNode;
 /// Frames waiting in one direction of a stream. A frame is at most about 1 MiB (replication cuts by bytes), so a
 /// stalled stream holds at most 64 MiB; the sender then waits, which is the back-pressure.
 const FRAMES_QUEUED_MAX: usize = 64;
-
-/// Version of the frames that follow a hello. A member refuses what it does not know.
-const PROTOCOL_VERSION: u8 = 2;
 
 /// What a stream is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +26,7 @@ pub enum StreamKind {
     Vote,
     PreVote,
     TransferLeader,
-    /// A header, the bytes of a snapshot file, then one answer.
+    /// A snapshot file, from where the other end wants it; see `transfer.rs`.
     Snapshot,
     /// A member's proposals, barriers and lease requests to the leader, and its answers.
     Link,
@@ -47,6 +44,16 @@ impl StreamKind {
         StreamKind::Link,
         StreamKind::Probe,
     ];
+
+    /// Version of the frames that follow a hello of this kind. A member refuses what it does not know: that stream alone,
+    /// so that members of two builds vote and replicate while a kind that changed waits for the older one to be renewed.
+    fn version(self) -> u8 {
+        match self {
+            // 1 had no offsets: always the whole file.
+            StreamKind::Snapshot => 2,
+            _ => 1,
+        }
+    }
 }
 
 /// Who opens a stream, to whom and for what. The acceptor checks all of it before it looks at a frame.
@@ -68,25 +75,29 @@ pub struct Hello {
 impl Hello {
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::new();
-        out.put_u8(PROTOCOL_VERSION);
+        out.put_u8(self.kind.version());
         let kind = StreamKind::ALL.iter().position(|kind| *kind == self.kind).expect("ALL lists every kind");
         out.put_u8(kind as u8);
         put_ensemble(&mut out, self.ensemble);
         out.put_u64(self.from.0);
         put_blob(&mut out, self.from_pod.as_bytes());
         out.put_u64(self.from_incarnation);
-        out.put_u32(self.newest_apply_level);
         out.put_u64(self.to.map_or(0, |id| id.0));
+        // Builds that have no other do not know the field either.
+        if self.newest_apply_level > OLDEST_APPLY_LEVEL {
+            out.put_u32(self.newest_apply_level);
+        }
         out.freeze()
     }
 
     pub fn decode(bytes: Bytes) -> Result<Hello, DecodeError> {
         let wrong = || DecodeError { what: "hello" };
         let mut decoder = Decoder::new(bytes, "hello");
-        if decoder.u8()? != PROTOCOL_VERSION {
+        let version = decoder.u8()?;
+        let kind = *StreamKind::ALL.get(usize::from(decoder.u8()?)).ok_or_else(wrong)?;
+        if version != kind.version() {
             return Err(DecodeError { what: "the hello of another protocol version" });
         }
-        let kind = *StreamKind::ALL.get(usize::from(decoder.u8()?)).ok_or_else(wrong)?;
         let ensemble = decoder.ensemble()?;
         let hello = Hello {
             kind,
@@ -94,8 +105,8 @@ impl Hello {
             from: MemberId(decoder.u64()?),
             from_pod: decoder.string()?,
             from_incarnation: decoder.u64()?,
-            newest_apply_level: decoder.u32()?,
             to: Some(MemberId(decoder.u64()?)).filter(|id| id.0 != 0),
+            newest_apply_level: if decoder.is_at_end() { OLDEST_APPLY_LEVEL } else { decoder.u32()? },
         };
         decoder.end()?;
         let complete = hello.from.0 != 0
@@ -152,7 +163,7 @@ mod tests {
             from: MemberId(1),
             from_pod: "prod-0".into(),
             from_incarnation: 4,
-            newest_apply_level: 1,
+            newest_apply_level: 7,
             to: Some(MemberId(2)),
         };
         assert_eq!(Hello::decode(hello.encode()).expect("own encoding"), hello);
@@ -161,5 +172,21 @@ mod tests {
         let probe = Hello { kind: StreamKind::Probe, ensemble: None, to: None, ..hello };
         assert_eq!(Hello::decode(probe.encode()).expect("own encoding"), probe);
         assert!(Hello::decode(Bytes::from_static(b"\x02")).is_err());
+    }
+
+    #[test]
+    fn a_kind_that_changed_is_refused_in_its_older_version_and_no_other() {
+        let other_version = |kind| {
+            let (from_pod, ensemble) = ("prod-0".to_owned(), Some(EnsembleId([7; 16])));
+            let to = Some(MemberId(2));
+            let (from, from_incarnation, newest_apply_level) = (MemberId(1), 4, 1);
+            let hello = Hello { kind, ensemble, from, from_pod, from_incarnation, newest_apply_level, to };
+            let mut bytes = BytesMut::from(&hello.encode()[..]);
+            bytes[0] = 1;
+            Hello::decode(bytes.freeze())
+        };
+        for kind in StreamKind::ALL {
+            assert_eq!(other_version(kind).is_err(), kind == StreamKind::Snapshot, "{kind:?}");
+        }
     }
 }

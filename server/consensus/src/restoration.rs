@@ -83,7 +83,8 @@ pub fn restore_offline<D: Disk>(
     let store = SnapshotStore::open(disk.clone(), snapshots::KEEP).map_err(storage)?;
     let node = PeerNode { pod: pod.to_owned(), address };
     let member = MemberId(fresh_member_id);
-    stage(&Snapshots::new(store.clone(), Worker::Inline), archive, member, node, epoch_above)?;
+    let snapshots = Snapshots::new(store.clone(), Worker::Inline, Worker::Inline);
+    stage(&snapshots, archive, member, node, epoch_above)?;
     let identity = Identity { ensemble: Some(ensemble), member, incarnation: 0, state: DiskState::Restoring };
     identity.save(disk).map_err(storage)?;
     identity.finish_restoration(&store, disk, disk, segment_bytes).map_err(storage)?;

@@ -8,13 +8,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use openraft::Snapshot;
 use zke_storage::{
-    Disk, LogId, SnapshotMeta, SnapshotReader, SnapshotReceiver, SnapshotStore, SnapshotWriter,
+    Disk, DiskFile, LogId, SnapshotFingerprint, SnapshotMeta, SnapshotReader, SnapshotReceiver,
+    SnapshotSource, SnapshotStore, SnapshotWriter,
 };
 use zke_tree::State;
 use zke_wire::Zxid;
 
 use crate::codec;
 use crate::replica::Replica;
+use crate::transfer_frame::Header;
 use crate::types::{
     CommittedLeaderId, PeerNode, RaftLogId, RaftMembership, RaftSnapshotMeta, RaftStoredMembership, log_id,
 };
@@ -35,11 +37,13 @@ pub(crate) type Loaded = (State, (Option<RaftLogId>, RaftStoredMembership));
 pub struct Snapshots {
     files: Arc<dyn Files>,
     worker: Worker,
+    /// Another one: what moves between members must not wait until a snapshot is built.
+    transfers: Worker,
 }
 
 impl Snapshots {
-    pub fn new<D: Disk>(store: SnapshotStore<D>, worker: Worker) -> Snapshots {
-        Snapshots { files: Arc::new(store), worker }
+    pub fn new<D: Disk>(store: SnapshotStore<D>, worker: Worker, transfers: Worker) -> Snapshots {
+        Snapshots { files: Arc::new(store), worker, transfers }
     }
 
     /// The newest snapshot, every byte of it checked; `None` if there is none.
@@ -51,11 +55,15 @@ impl Snapshots {
     }
 
     /// The newest snapshot, to be sent; `None` if there is none.
+    ///
+    /// openraft asks again for each attempt. As long as no newer one was taken it gets the same file, and the transfer
+    /// goes on. If one was, what is on its way is given up: the log before the newer one is purged, so that a member with
+    /// the older one would have to be sent the newer one all the same. A stream that does not break ends with the file it
+    /// began with.
     pub(crate) fn current(&self) -> io::Result<Option<RaftSnapshot>> {
         let Some(last) = self.files.newest()? else { return Ok(None) };
         let (meta, _) = self.files.read(last)?;
-        let snapshot = SnapshotHandle { files: self.files.clone(), last };
-        Ok(Some(Snapshot { meta: to_raft(&meta)?, snapshot }))
+        Ok(Some(Snapshot { meta: to_raft(&meta)?, snapshot: self.handle(last) }))
     }
 
     /// Writes a snapshot of the replica as it is now, while entries go on being applied.
@@ -66,10 +74,10 @@ impl Snapshots {
             let meta = begun.meta.clone();
             let last = from_raft(&meta)?;
             files.write(&last, &mut |out| begun.next(&replica, out))?;
-            let snapshot = SnapshotHandle { files: files.clone(), last: last.last };
-            Ok(Snapshot { meta, snapshot })
+            Ok::<_, io::Error>((meta, last.last))
         };
-        self.worker.run(build).await?
+        let (meta, last) = self.worker.run(build).await??;
+        Ok(Snapshot { meta, snapshot: self.handle(last) })
     }
 
     /// Writes the same to a file that goes with its reader, and that Raft never hears of.
@@ -102,22 +110,19 @@ impl Snapshots {
         &self.worker
     }
 
-    /// Begins to store a snapshot that another member sends.
-    pub(crate) fn receive(&self) -> io::Result<Box<dyn Receiving>> {
-        self.files.receive()
+    /// Begins to store a snapshot that another member sends, or goes on with it.
+    pub(crate) async fn receive(&self, header: &Header) -> io::Result<Incoming> {
+        let last =
+            header.meta.last_log_id.as_ref().ok_or_else(|| io::Error::other("a snapshot of nothing"))?;
+        let Header { file_bytes, crc, .. } = *header;
+        let of = SnapshotFingerprint { last: from_raft_id(last), file_bytes, crc };
+        let files = self.files.clone();
+        let file = self.transfers.run(move || files.receive(of)).await??;
+        Ok(Incoming { file, snapshot: self.handle(of.last) })
     }
 
-    /// Checks what was received, as a whole, and keeps it.
-    pub(crate) async fn received(
-        &self,
-        receiving: Box<dyn Receiving>,
-        expected: &RaftSnapshotMeta,
-    ) -> io::Result<SnapshotHandle> {
-        let meta = self.worker.run(move || receiving.finish()).await??;
-        if to_raft(&meta)? != *expected {
-            return Err(io::Error::other("the leader sent another snapshot than it announced"));
-        }
-        Ok(SnapshotHandle { files: self.files.clone(), last: meta.last })
+    fn handle(&self, last: LogId) -> SnapshotHandle {
+        SnapshotHandle { files: self.files.clone(), transfers: self.transfers.clone(), last }
     }
 }
 
@@ -155,6 +160,7 @@ pub(crate) struct Captured {
 #[derive(Clone)]
 pub struct SnapshotHandle {
     files: Arc<dyn Files>,
+    transfers: Worker,
     last: LogId,
 }
 
@@ -163,29 +169,77 @@ impl SnapshotHandle {
         restore(self.files.read(self.last)?.1)
     }
 
-    /// The bytes of the file in the pieces in which they are sent.
-    pub(crate) fn reader(&self) -> io::Result<ChunkReader> {
-        Ok(ChunkReader { handle: self.clone(), offset: 0 })
+    /// Opens the file to send it.
+    pub(crate) async fn outgoing(&self) -> io::Result<Outgoing> {
+        let (files, last) = (self.files.clone(), self.last);
+        let open = move || {
+            let file = files.source(last)?;
+            Ok::<_, io::Error>((file.fingerprint()?, file))
+        };
+        let (fingerprint, file) = self.transfers.run(open).await??;
+        Ok(Outgoing { file, fingerprint, transfers: self.transfers.clone() })
     }
 }
 
-pub(crate) struct ChunkReader {
-    handle: SnapshotHandle,
-    offset: u64,
+/// A snapshot that is being sent. It can be read to its end also when newer ones have taken its place.
+pub(crate) struct Outgoing {
+    file: Arc<dyn Sending>,
+    fingerprint: SnapshotFingerprint,
+    transfers: Worker,
 }
 
-impl ChunkReader {
-    pub(crate) fn next_chunk(&mut self) -> io::Result<Option<Bytes>> {
-        let chunk = self.handle.files.chunk(self.handle.last, self.offset, CHUNK_BYTES)?;
-        self.offset += chunk.len() as u64;
-        Ok((!chunk.is_empty()).then(|| Bytes::from(chunk)))
+impl Outgoing {
+    pub(crate) fn fingerprint(&self) -> SnapshotFingerprint {
+        self.fingerprint
+    }
+
+    /// The next bytes of the file, as many as go into a frame; empty at the end.
+    pub(crate) async fn piece(&self, offset: u64) -> io::Result<Bytes> {
+        let file = self.file.clone();
+        let piece = self.transfers.run(move || file.chunk(offset, CHUNK_BYTES)).await??;
+        Ok(Bytes::from(piece))
     }
 }
 
-/// Stores the bytes of a snapshot as they come; nothing remains of it unless it is finished.
-pub(crate) trait Receiving: Send {
+/// A snapshot that is being received. Dropped, it leaves what is there for the next transfer of the same.
+pub(crate) struct Incoming {
+    file: Box<dyn Receiving>,
+    snapshot: SnapshotHandle,
+}
+
+impl Incoming {
+    /// Of the byte that has to come next.
+    pub(crate) fn offset(&self) -> u64 {
+        self.file.offset()
+    }
+
+    pub(crate) async fn write(self, bytes: Bytes) -> io::Result<Incoming> {
+        let Incoming { mut file, snapshot } = self;
+        let write = move || file.write(&bytes).map(|()| file);
+        let file = snapshot.transfers.run(write).await??;
+        Ok(Incoming { file, snapshot })
+    }
+
+    /// Checks what was received, as a whole, and keeps it if it is what the sender announced.
+    pub(crate) async fn finish(self, announced: &RaftSnapshotMeta) -> io::Result<SnapshotHandle> {
+        let Incoming { file, snapshot } = self;
+        let announced = announced.clone();
+        snapshot.transfers.run(move || file.finish(&announced)).await??;
+        Ok(snapshot)
+    }
+}
+
+/// A [`SnapshotSource`] of any kind of disk.
+trait Sending: Send + Sync {
+    fn fingerprint(&self) -> io::Result<SnapshotFingerprint>;
+    fn chunk(&self, offset: u64, bytes_max: usize) -> io::Result<Vec<u8>>;
+}
+
+/// A [`SnapshotReceiver`] of any kind of disk.
+trait Receiving: Send {
+    fn offset(&self) -> u64;
     fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
-    fn finish(self: Box<Self>) -> io::Result<SnapshotMeta>;
+    fn finish(self: Box<Self>, announced: &RaftSnapshotMeta) -> io::Result<()>;
 }
 
 /// Appends the next bytes of a snapshot; true when there are no more.
@@ -195,14 +249,14 @@ type Next<'a> = &'a mut dyn FnMut(&mut Vec<u8>) -> bool;
 trait Files: Send + Sync {
     fn newest(&self) -> io::Result<Option<LogId>>;
     fn read(&self, last: LogId) -> io::Result<(SnapshotMeta, Box<dyn Read>)>;
-    fn chunk(&self, last: LogId, offset: u64, bytes_max: usize) -> io::Result<Vec<u8>>;
+    fn source(&self, last: LogId) -> io::Result<Arc<dyn Sending>>;
     /// Writes what `next` appends to its buffer until it says that it is done.
     fn write(&self, meta: &SnapshotMeta, next: Next<'_>) -> io::Result<()>;
     /// Writes the same under a name that does not count yet; what was staged before goes.
     fn stage(&self, meta: &SnapshotMeta, next: Next<'_>) -> io::Result<()>;
     /// Writes the same without a name. Returns the content and how many bytes it is.
     fn write_nameless(&self, meta: &SnapshotMeta, next: Next<'_>) -> io::Result<(Box<dyn Read + Send>, u64)>;
-    fn receive(&self) -> io::Result<Box<dyn Receiving>>;
+    fn receive(&self, of: SnapshotFingerprint) -> io::Result<Box<dyn Receiving>>;
     fn keep_newest_only(&self) -> io::Result<()>;
 }
 
@@ -216,9 +270,9 @@ impl<D: Disk> Files for SnapshotStore<D> {
         Ok((reader.meta().clone(), Box::new(reader)))
     }
 
-    fn chunk(&self, last: LogId, offset: u64, bytes_max: usize) -> io::Result<Vec<u8>> {
-        let source = self.source(last).map_err(io::Error::other)?;
-        source.chunk(offset, bytes_max).map_err(io::Error::other)
+    fn source(&self, last: LogId) -> io::Result<Arc<dyn Sending>> {
+        let source: SnapshotSource<D::File> = SnapshotStore::source(self, last).map_err(io::Error::other)?;
+        Ok(Arc::new(source))
     }
 
     fn write(&self, meta: &SnapshotMeta, next: Next<'_>) -> io::Result<()> {
@@ -236,8 +290,8 @@ impl<D: Disk> Files for SnapshotStore<D> {
         Ok((Box::new(reader), content_bytes))
     }
 
-    fn receive(&self) -> io::Result<Box<dyn Receiving>> {
-        let receiver: SnapshotReceiver<D> = SnapshotStore::receive(self).map_err(io::Error::other)?;
+    fn receive(&self, of: SnapshotFingerprint) -> io::Result<Box<dyn Receiving>> {
+        let receiver: SnapshotReceiver<D> = SnapshotStore::receive(self, of).map_err(io::Error::other)?;
         Ok(Box::new(receiver))
     }
 
@@ -246,13 +300,32 @@ impl<D: Disk> Files for SnapshotStore<D> {
     }
 }
 
+impl<F: DiskFile> Sending for SnapshotSource<F> {
+    fn fingerprint(&self) -> io::Result<SnapshotFingerprint> {
+        SnapshotSource::fingerprint(self).map_err(io::Error::other)
+    }
+
+    fn chunk(&self, offset: u64, bytes_max: usize) -> io::Result<Vec<u8>> {
+        SnapshotSource::chunk(self, offset, bytes_max).map_err(io::Error::other)
+    }
+}
+
 impl<D: Disk> Receiving for SnapshotReceiver<D> {
+    fn offset(&self) -> u64 {
+        SnapshotReceiver::offset(self)
+    }
+
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         SnapshotReceiver::write(self, bytes).map_err(io::Error::other)
     }
 
-    fn finish(self: Box<Self>) -> io::Result<SnapshotMeta> {
-        SnapshotReceiver::finish(*self).map_err(io::Error::other)
+    fn finish(self: Box<Self>, announced: &RaftSnapshotMeta) -> io::Result<()> {
+        let received = SnapshotReceiver::verify(*self).map_err(io::Error::other)?;
+        if to_raft(received.meta())? != *announced {
+            received.discard();
+            return Err(io::Error::other("the leader sent another snapshot than it announced"));
+        }
+        received.publish().map(|_| ()).map_err(io::Error::other)
     }
 }
 

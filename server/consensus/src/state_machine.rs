@@ -150,7 +150,7 @@ fn is_full(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use zke_storage::{SimDisk, SnapshotStore};
+    use zke_storage::{LogId, SimDisk, SnapshotFingerprint, SnapshotStore};
 
     use super::*;
 
@@ -158,9 +158,11 @@ mod tests {
     fn a_full_volume_is_known_by_its_error() {
         let disk = SimDisk::new(1);
         disk.set_capacity_bytes(4);
-        let snapshots = Snapshots::new(SnapshotStore::open(disk, 1).expect("an empty disk"), Worker::Inline);
-        let mut receiving = snapshots.receive().expect("a name takes no space here");
-        assert!(is_full(&receiving.write(b"more than it holds").expect_err("it is full")));
-        assert!(!is_full(&receiving.write(b"").expect_err("it had failed")));
+        let store = SnapshotStore::open(disk, 1).expect("an empty disk");
+        let of = SnapshotFingerprint { last: LogId { term: 1, index: 1 }, file_bytes: 100, crc: 0 };
+        let mut receiver = store.receive(of).expect("a name takes no space here");
+        let mut failure = |bytes| io::Error::other(receiver.write(bytes).expect_err("it does not fit"));
+        assert!(is_full(&failure(b"more than it holds")));
+        assert!(!is_full(&failure(b"")), "it had failed");
     }
 }

@@ -28,7 +28,8 @@ impl Worker {
         Ok(Worker::Thread(sender))
     }
 
-    /// Runs `job` after the ones before it. Fails if the thread died, which only a panic in a job can cause.
+    /// Runs `job` after the ones before it. Fails if the thread died, which only a panic in a job can cause, and if too
+    /// many wait for it.
     pub async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
         match self {
             Worker::Inline => Ok(job()),
@@ -38,7 +39,10 @@ impl Worker {
                     // The caller may have been cancelled: nobody to tell, but the work is done.
                     let _ = done.send(job());
                 });
-                sender.try_send(job).map_err(|_| died())?;
+                sender.try_send(job).map_err(|error| match error {
+                    mpsc::TrySendError::Full(_) => io::Error::other("too much waits for a worker thread"),
+                    mpsc::TrySendError::Disconnected(_) => died(),
+                })?;
                 outcome.await.map_err(|_| died())
             }
         }

@@ -53,6 +53,7 @@ struct Inner {
     weather: Weather,
     /// How often each machine was unplugged: streams of an earlier time are broken.
     unplugged: BTreeMap<usize, u64>,
+    carried_bytes: u64,
 }
 
 /// The two machines of a stream, as they were when it was opened.
@@ -71,6 +72,7 @@ impl SimNetwork {
             cut: BTreeSet::new(),
             weather: Weather::default(),
             unplugged: BTreeMap::new(),
+            carried_bytes: 0,
         };
         SimNetwork { inner: Arc::new(Mutex::new(inner)) }
     }
@@ -107,6 +109,11 @@ impl SimNetwork {
 
     pub fn set_weather(&self, weather: Weather) {
         self.inner.lock().weather = weather;
+    }
+
+    /// Of all frames that went on their way, whether or not they arrived.
+    pub fn carried_bytes(&self) -> u64 {
+        self.inner.lock().carried_bytes
     }
 
     fn latency(&self) -> Duration {
@@ -202,6 +209,7 @@ impl SimNetwork {
         to: mpsc::Sender<Bytes>,
     ) {
         while let Some(frame) = from.recv().await {
+            self.inner.lock().carried_bytes += frame.len() as u64;
             SimRuntime::sleep(self.latency()).await;
             if self.breaks_now() {
                 broken.store(true, Relaxed);

@@ -22,6 +22,9 @@ const PREFIX_BYTES: usize = 13;
 /// The length and the checksum of a block.
 const BLOCK_HEADER_BYTES: usize = 8;
 
+/// A 0 and a checksum in the place of a block's, and the bytes of all data.
+pub(crate) const TRAILER_BYTES: usize = BLOCK_HEADER_BYTES + 8;
+
 /// What kind of file it is.
 pub(crate) struct Format {
     pub magic: [u8; 8],
@@ -126,6 +129,15 @@ impl<R: io::Read> BlockReader<R> {
         Ok(())
     }
 
+    /// Reads on for as long as all is good, keeping nothing; returns where that ends.
+    pub fn skip_good(&mut self) -> Result<u64, BlockError> {
+        match self.verify() {
+            Err(error @ BlockError { flaw: Flaw::Io(_), .. }) => Err(error),
+            Err(BlockError { offset, .. }) => Ok(offset),
+            Ok(()) => Ok(self.offset),
+        }
+    }
+
     fn read_header(&mut self, format: &Format) -> Result<Vec<u8>, BlockError> {
         let mut header = self.fetch(PREFIX_BYTES)?;
         let mut fields = Fields(&header);
@@ -192,7 +204,7 @@ impl<R: io::Read> BlockReader<R> {
         {
             return Err(self.damaged("the trailer does not fit what is before it"));
         }
-        self.offset += (BLOCK_HEADER_BYTES + 8) as u64;
+        self.offset += TRAILER_BYTES as u64;
         match self.fetch(1) {
             Err(BlockError { flaw: Flaw::Short, .. }) => {}
             Err(error) => return Err(error),

@@ -51,6 +51,14 @@ pub enum StorageError {
     #[error("{what} of {bytes} bytes is above the limit of {limit}")]
     TooLarge { what: &'static str, bytes: u64, limit: u64 },
 
+    /// A peer's snapshot that is not all here yet.
+    #[error("{bytes} of {of} bytes of a snapshot are here; the peer is to send the rest")]
+    Incomplete { bytes: u64, of: u64 },
+
+    /// A snapshot is received once at a time, and the latest who sends one is heard.
+    #[error("another transfer of a snapshot to this member took the place of this one")]
+    Superseded,
+
     /// An earlier write or fsync failed, so nothing more may be written.
     #[error("the log takes no more writes after an earlier failure; restart this member")]
     Poisoned,

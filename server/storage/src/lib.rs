@@ -35,5 +35,6 @@ pub use log::{
     Recovered, Reserve, Vote,
 };
 pub use snapshot::{
-    SnapshotMeta, SnapshotReader, SnapshotReceiver, SnapshotSource, SnapshotStore, SnapshotWriter,
+    SnapshotFingerprint, SnapshotMeta, SnapshotReader, SnapshotReceiver, SnapshotSource, SnapshotStore,
+    SnapshotWriter, VerifiedSnapshot,
 };

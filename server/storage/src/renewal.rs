@@ -36,7 +36,7 @@ fn set_aside(disk: &impl Disk, member: MemberId) -> Result<(), StorageError> {
         if log::is_segment(&name) || snapshot::is_snapshot(&name) {
             let aside = format!("{own}{name}");
             disk.rename(&name, &aside).map_err(|e| StorageError::io("set aside", &name, e))?;
-        } else if name.starts_with(PREFIX) && !name.starts_with(&own) {
+        } else if name.starts_with(PREFIX) && !name.starts_with(&own) || snapshot::is_partial(&name) {
             disk.remove(&name).map_err(|e| StorageError::io("remove", &name, e))?;
         }
     }

@@ -5,8 +5,10 @@
 //! flipped, missing, doubled or exchanged block is ever read as good. [`SnapshotReader`] reports the end only after
 //! the trailer, so whoever read to the end has a whole snapshot.
 //!
-//! The same bytes are sent to a peer ([`SnapshotSource`]) and stored by it ([`SnapshotReceiver`]).
+//! The same bytes are sent to a peer ([`SnapshotSource`]) and stored by it ([`SnapshotReceiver`]), in a file of another
+//! kind of name until it has them all.
 
+mod fingerprint;
 mod format;
 mod reader;
 mod receiver;
@@ -18,10 +20,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-#[cfg(any(test, fuzzing))]
+use parking_lot::Mutex;
+
+pub use fingerprint::SnapshotFingerprint;
 pub(crate) use format::FORMAT;
 pub use reader::{SnapshotReader, SnapshotSource};
-pub use receiver::SnapshotReceiver;
+pub use receiver::{SnapshotReceiver, VerifiedSnapshot};
 pub use writer::SnapshotWriter;
 
 use crate::disk::UNFINISHED;
@@ -46,22 +50,27 @@ pub struct SnapshotStore<D: Disk> {
     keep: usize,
     /// Tells apart the files that are being written at the same time.
     unfinished: Arc<AtomicU64>,
+    /// Which receiver may write. Held while it does, so that one that is late does not write behind the next one's back.
+    receiving: Arc<Mutex<u64>>,
 }
 
 impl<D: Disk> SnapshotStore<D> {
     /// Opens the snapshots on `disk`, of which the newest `keep` (at least one) stay, and removes what an earlier
-    /// process did not finish. To be called once per process.
+    /// process did not finish; what it received of a newer snapshot stays. To be called once per process.
     pub fn open(disk: D, keep: usize) -> Result<SnapshotStore<D>, StorageError> {
         for name in list(&disk)?.iter().filter(|name| name.starts_with(PREFIX) && name.ends_with(UNFINISHED))
         {
             remove(&disk, name)?;
         }
-        Ok(SnapshotStore { disk, keep: keep.max(1), unfinished: Arc::default() })
+        let store = SnapshotStore { keep: keep.max(1), ..SnapshotStore::look(disk) };
+        let newest = store.list()?.first().copied();
+        store.remove_partials(|partial| newest.is_none_or(|newest| partial.last > newest))?;
+        Ok(store)
     }
 
     /// The snapshots on a disk that is only read from; what an earlier process did not finish stays.
     pub fn look(disk: D) -> SnapshotStore<D> {
-        SnapshotStore { disk, keep: usize::MAX, unfinished: Arc::default() }
+        SnapshotStore { disk, keep: usize::MAX, unfinished: Arc::default(), receiving: Arc::default() }
     }
 
     /// Removes all but the newest, for room.
@@ -120,7 +129,7 @@ impl<D: Disk> SnapshotStore<D> {
 
     /// The bytes of one snapshot as they are in the file, for a peer. It stays readable after the file was removed.
     pub fn source(&self, last: LogId) -> Result<SnapshotSource<D::File>, StorageError> {
-        SnapshotSource::new(self.open_file(last)?, name(PREFIX, last))
+        SnapshotSource::new(self.open_file(last)?, name(PREFIX, last), last)
     }
 
     /// Begins a snapshot. It exists once [`SnapshotWriter::finish`] returned.
@@ -128,9 +137,15 @@ impl<D: Disk> SnapshotStore<D> {
         SnapshotWriter::create(self.clone(), self.unfinished_name(), meta)
     }
 
-    /// Begins to store the bytes of a peer's snapshot. It exists once [`SnapshotReceiver::finish`] returned.
-    pub fn receive(&self) -> Result<SnapshotReceiver<D>, StorageError> {
-        SnapshotReceiver::create(self.clone(), self.unfinished_name())
+    /// Begins to store the bytes of a peer's snapshot, or goes on with it. It exists once
+    /// [`VerifiedSnapshot::publish`] returned. Reads all that is here of it.
+    pub fn receive(&self, of: SnapshotFingerprint) -> Result<SnapshotReceiver<D>, StorageError> {
+        SnapshotReceiver::begin(self.clone(), of)
+    }
+
+    /// What was received in part.
+    pub fn partial(&self) -> Result<Option<SnapshotFingerprint>, StorageError> {
+        Ok(self.partials()?.into_iter().max_by_key(|partial| partial.last))
     }
 
     /// The staged snapshot, if there is one.
@@ -154,6 +169,18 @@ impl<D: Disk> SnapshotStore<D> {
         Ok(())
     }
 
+    fn partials(&self) -> Result<Vec<SnapshotFingerprint>, StorageError> {
+        let names = list(&self.disk)?;
+        Ok(names.iter().filter_map(|name| SnapshotFingerprint::parse_partial_name(name)).collect())
+    }
+
+    fn remove_partials(&self, stays: impl Fn(&SnapshotFingerprint) -> bool) -> Result<(), StorageError> {
+        for partial in self.partials()?.into_iter().filter(|partial| !stays(partial)) {
+            remove(&self.disk, &partial.partial_name())?;
+        }
+        Ok(())
+    }
+
     /// Gives the synced file `unfinished` a name under which it waits to be published.
     fn stage(&self, unfinished: &str, last: LogId) -> Result<(), StorageError> {
         let name = name(STAGED, last);
@@ -173,7 +200,7 @@ impl<D: Disk> SnapshotStore<D> {
         format!("{PREFIX}{}{UNFINISHED}", self.unfinished.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Gives the synced file `unfinished` its name for good, and removes the oldest ones.
+    /// Gives the synced file `unfinished` its name for good, and removes the oldest ones and what is of no use any more.
     fn publish(&self, unfinished: &str, last: LogId) -> Result<(), StorageError> {
         let name = name(PREFIX, last);
         self.disk.rename(unfinished, &name).map_err(|e| StorageError::io("name", &name, e))?;
@@ -181,13 +208,18 @@ impl<D: Disk> SnapshotStore<D> {
         for old in self.list()?.into_iter().skip(self.keep) {
             remove(&self.disk, &self::name(PREFIX, old))?;
         }
-        Ok(())
+        self.remove_partials(|partial| partial.last > last)
     }
 }
 
 /// Whether a file of this name is a snapshot.
 pub(crate) fn is_snapshot(name: &str) -> bool {
     parse_name(name, PREFIX).is_some()
+}
+
+/// Whether a file of this name is a part of a snapshot.
+pub(crate) fn is_partial(name: &str) -> bool {
+    SnapshotFingerprint::parse_partial_name(name).is_some()
 }
 
 const PREFIX: &str = "snapshot-";

@@ -57,7 +57,7 @@ impl<L: LogDriver> StoreBuilder<Config, Begun<L>, StateMachine, TempDir> for OnD
         let options = LogOptions { segment_bytes: SEGMENT_BYTES, ..LogOptions::new(MEMBER) };
         let (log, _) = Log::open(disk.clone(), options).expect("an empty disk opens");
         let snapshots = SnapshotStore::open(disk, snapshots::KEEP).expect("an empty disk opens");
-        let snapshots = Arc::new(Snapshots::new(snapshots, (self.worker)()));
+        let snapshots = Arc::new(Snapshots::new(snapshots, (self.worker)(), (self.worker)()));
         let origin = Origin { member: MEMBER, incarnation: 1 };
         let proposals = Arc::new(Proposals::new(origin));
         let replica = Replica::new(State::new(), Default::default(), origin, 1, proposals, Arc::new(Nobody));

@@ -2,9 +2,10 @@
 
 use std::io;
 
-use super::SnapshotMeta;
 use super::format::{FORMAT, decode_content};
-use crate::blocks::{BlockError, BlockReader, Flaw};
+use super::{SnapshotFingerprint, SnapshotMeta};
+use crate::blocks::{BlockError, BlockReader, Flaw, TRAILER_BYTES};
+use crate::codec::Fields;
 use crate::disk::read_exact_at;
 use crate::log::LogId;
 use crate::{DiskFile, StorageError};
@@ -20,7 +21,7 @@ pub struct SnapshotReader<F> {
 impl<F: DiskFile> SnapshotReader<F> {
     /// `expected` is the entry in the file's name.
     pub(super) fn open(file: F, name: String, expected: Option<LogId>) -> Result<Self, StorageError> {
-        let opened = BlockReader::open(FromStart { file, at: 0 }, &FORMAT);
+        let opened = BlockReader::open(FromStart::new(file), &FORMAT);
         let (blocks, content) = opened.map_err(|error| into_storage(&name, error))?;
         let damaged = |what| into_storage(&name, blocks.damaged(what));
         let meta = decode_content(&content).ok_or_else(|| damaged("a field of the header is malformed"))?;
@@ -62,9 +63,15 @@ fn into_storage(name: &str, BlockError { offset, flaw }: BlockError) -> StorageE
 }
 
 /// A file as a stream.
-struct FromStart<F> {
+pub(super) struct FromStart<F> {
     file: F,
     at: u64,
+}
+
+impl<F> FromStart<F> {
+    pub fn new(file: F) -> FromStart<F> {
+        FromStart { file, at: 0 }
+    }
 }
 
 impl<F: DiskFile> io::Read for FromStart<F> {
@@ -75,22 +82,35 @@ impl<F: DiskFile> io::Read for FromStart<F> {
     }
 }
 
-/// The bytes of a snapshot file, to be sent as they are.
+/// The bytes of a snapshot file, to be sent as they are. They stay readable when the file is removed.
 pub struct SnapshotSource<F> {
     file: F,
     name: String,
+    last: LogId,
     len: u64,
 }
 
 impl<F: DiskFile> SnapshotSource<F> {
-    pub(super) fn new(file: F, name: String) -> Result<Self, StorageError> {
+    pub(super) fn new(file: F, name: String, last: LogId) -> Result<Self, StorageError> {
         let len = file.len().map_err(|e| StorageError::io("read the length of", &name, e))?;
-        Ok(SnapshotSource { file, name, len })
+        Ok(SnapshotSource { file, name, last, len })
     }
 
     /// Of the whole file, in bytes.
     pub fn file_bytes(&self) -> u64 {
         self.len
+    }
+
+    /// What tells the file from every other. It is not checked here whether the file is good.
+    pub fn fingerprint(&self) -> Result<SnapshotFingerprint, StorageError> {
+        let at = self.len.checked_sub(TRAILER_BYTES as u64);
+        let at = at.ok_or_else(|| StorageError::corrupt(&self.name, 0, "the file ends too early"))?;
+        let trailer = self.chunk(at, TRAILER_BYTES)?;
+        let mut fields = Fields(&trailer);
+        let (Some(0), Some(crc)) = (fields.u32(), fields.u32()) else {
+            return Err(StorageError::corrupt(&self.name, at, "there is no trailer at the end"));
+        };
+        Ok(SnapshotFingerprint { last: self.last, file_bytes: self.len, crc })
     }
 
     /// The next bytes from `offset`, at most `max_bytes`; empty at the end.

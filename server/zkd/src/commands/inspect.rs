@@ -9,7 +9,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use zke_storage::log::{LogInspection, SegmentFacts};
-use zke_storage::{Disk as _, Entry, Identity, LogId, Payload, ReadOnlyDisk, SnapshotStore, StorageError};
+use zke_storage::{
+    Disk as _, Entry, Identity, LogId, Payload, ReadOnlyDisk, SnapshotFingerprint, SnapshotStore,
+    StorageError,
+};
 use zke_tree::{Command, Proposal, SnapshotReader, State, WriteOp};
 
 /// Entries are read from the files in pieces of this size.
@@ -136,6 +139,14 @@ fn print_others(out: &mut impl Write, disk: &ReadOnlyDisk) -> Result<(), Flaw> {
         } else if name.starts_with("staged-") {
             writeln!(out, "{name}: an archive that the next start takes, if the identity says Restoring")?;
         }
+    }
+    if let Some(SnapshotFingerprint { last, file_bytes, .. }) = SnapshotStore::look(disk.clone()).partial()? {
+        writeln!(
+            out,
+            "partial: of the snapshot of entry {} of term {}, {file_bytes} bytes, that another member was sending; a \
+             transfer of the same goes on with it",
+            last.index, last.term
+        )?;
     }
     Ok(())
 }

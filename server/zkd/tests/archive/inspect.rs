@@ -60,9 +60,14 @@ fn a_disk_is_read_from_end_to_end_and_not_changed() {
     let restored = temp.path().join("restored");
     let archive = temp.path().join(artifact["path"].as_str().unwrap());
     zkd(&["restore", text(&archive), "--data-dir", text(&restored)]).succeeded();
+    // A part of a snapshot is in nobody's way, at a start or later.
+    let partial = restored.join("partial-00000000000fffff-0000000000000007-0000000000000100-0000000a");
+    fs::write(&partial, "what was received of it").unwrap();
     let mut server = Server::start(&restored);
     server.kill();
     let (succeeded, printed, error) = inspect(&restored, &[]);
+    let told = "partial: of the snapshot of entry 7 of term 1048575, 256 bytes";
+    assert!(partial.exists() && printed.contains(told), "{printed}");
     assert!(succeeded, "{error}");
     assert!(
         printed.contains("snapshot: entry 1 of term ") && printed.contains("purged up to 1 of term"),

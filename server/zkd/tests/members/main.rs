@@ -10,6 +10,7 @@ mod read_only;
 mod reconfig;
 mod secrets;
 mod streams;
+mod transfer;
 
 use std::time::{Duration, Instant};
 

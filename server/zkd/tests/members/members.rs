@@ -112,6 +112,12 @@ impl Members {
         PeerNode { pod: format!("server.{}", member + 1), address: address.to_owned() }
     }
 
+    /// Where a member has its data.
+    #[allow(dead_code, reason = "for the tests of transfers")]
+    pub fn folder(&self, member: usize) -> PathBuf {
+        self.dir.path().join(member.to_string())
+    }
+
     /// The socket of a member's admin API.
     #[allow(dead_code, reason = "for the tests of archives")]
     pub fn socket(&self, member: usize) -> PathBuf {
@@ -119,9 +125,20 @@ impl Members {
     }
 
     pub fn start_again(&mut self, member: usize) {
+        self.start_process(member, None);
+    }
+
+    /// Starts it to end by itself at a point of persistence; see `ZKE_CRASH_AT`.
+    #[allow(dead_code, reason = "for the tests of transfers")]
+    pub fn start_to_end_at(&mut self, member: usize, point: &str) {
+        self.start_process(member, Some(point));
+    }
+
+    fn start_process(&mut self, member: usize, point: Option<&str>) {
         let log = fs::File::options().append(true).create(true).open(self.path(member, "log")).unwrap();
         let process = self
             .command(member)
+            .envs(point.map(|point| ("ZKE_CRASH_AT", point)))
             .arg("--config")
             .arg(self.path(member, "cfg"))
             .stdin(Stdio::null())
