@@ -1,6 +1,7 @@
 //! Some `zkd` processes, as `zoo.cfg` makes them, each on an address of its own.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
 use std::thread::sleep;
@@ -11,6 +12,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use zke_e2e::local_ensemble::mode;
 
 use crate::network::Network;
+use crate::platter::Platter;
+use crate::rows::Row;
 
 /// For a start of debug builds, or an election, on a busy machine.
 pub const SERVE_LIMIT: Duration = Duration::from_secs(60);
@@ -27,17 +30,24 @@ pub struct Ensemble {
     zkd: PathBuf,
     folder: PathBuf,
     processes: Vec<Option<Child>>,
+    /// Of each member, where disks can lose their power.
+    platters: Vec<Platter>,
 }
 
 impl Ensemble {
-    /// Starts so many members, each with these further lines in its `zoo.cfg`; returns when all serve. Their files are
-    /// below `folder`.
-    pub fn start(zkd: &Path, folder: &Path, members: usize, lines: &str) -> Result<Ensemble> {
+    /// Starts the members of a row; returns when all serve. Their files are below `folder`.
+    pub fn start(zkd: &Path, folder: &Path, row: &Row) -> Result<Ensemble> {
+        let Row { members, lines, loses_power, .. } = *row;
         let network = Network::build(members)?;
         let processes = (0..members).map(|_| None).collect();
-        let mut ensemble = Ensemble { network, zkd: zkd.to_owned(), folder: folder.to_owned(), processes };
+        let (zkd, folder, platters) = (zkd.to_owned(), folder.to_owned(), Vec::new());
+        let mut ensemble = Ensemble { network, zkd, folder, processes, platters };
         for member in 0..members {
-            ensemble.make_blank(member)?;
+            if loses_power {
+                ensemble.platters.push(Platter::make(&ensemble.data(member))?);
+            }
+            fs::create_dir_all(ensemble.data(member)).context("make a disk")?;
+            ensemble.number(member)?;
             let servers: String = (0..members).map(|other| format!("{}\n", ensemble.line(other))).collect();
             let data = ensemble.data(member);
             let config = format!(
@@ -86,7 +96,24 @@ impl Ensemble {
             fs::remove_dir_all(&data).context("lose a disk")?;
         }
         fs::create_dir_all(&data).context("make a disk")?;
-        fs::write(data.join("myid"), (member + 1).to_string()).context("number a member")
+        self.number(member)
+    }
+
+    /// Synced, since it is the harness's own and has to survive a power loss.
+    fn number(&self, member: usize) -> Result<()> {
+        let data = self.data(member);
+        let number = || {
+            let mut file = File::create(data.join("myid"))?;
+            file.write_all((member + 1).to_string().as_bytes())?;
+            file.sync_all()?;
+            File::open(&data)?.sync_all()
+        };
+        number().context("number a member")
+    }
+
+    /// The machines of members that do not run lose their power, and get it back.
+    pub fn lose_power(&self, members: &[usize]) -> Result<()> {
+        members.iter().try_for_each(|member| self.platters[*member].lose_power())
     }
 
     pub fn is_running(&self, member: usize) -> bool {

@@ -23,6 +23,8 @@ pub struct Row {
     pub members: usize,
     /// Of the members' `zoo.cfg`.
     pub lines: &'static str,
+    /// Whether the members' disks can.
+    pub loses_power: bool,
     pub(crate) play: fn(&mut Scene) -> Result<()>,
 }
 
@@ -32,6 +34,7 @@ const NO_LINES: &str = "";
 pub const ROWS: &[Row] = &[
     Row::of("T2", "the leader is killed", kill::the_leader),
     Row::of("T3", "all members are killed at once", kill::all),
+    Row::of("T4", "machines lose their power, and what was not synced", kill::power).with_power_loss(),
     Row::of("T6", "a disk fails to flush, once or for ever", disk::fails),
     Row::of("T8", "a bit flips in a file of a member", damage::flips).with_lines(snapshot::OFTEN),
     Row::of("T9", "a member gets a blank disk, then a foreign one", damage::wrong_disks),
@@ -50,11 +53,15 @@ pub const ROWS: &[Row] = &[
 
 impl Row {
     const fn of(name: &'static str, about: &'static str, play: fn(&mut Scene) -> Result<()>) -> Row {
-        Row { name, about, members: 3, lines: NO_LINES, play }
+        Row { name, about, members: 3, lines: NO_LINES, loses_power: false, play }
     }
 
     const fn with_members(self, members: usize) -> Row {
         Row { members, ..self }
+    }
+
+    const fn with_power_loss(self) -> Row {
+        Row { loses_power: true, ..self }
     }
 
     const fn with_lines(self, lines: &'static str) -> Row {

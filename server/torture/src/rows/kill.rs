@@ -36,6 +36,31 @@ pub fn all(scene: &mut Scene) -> Result<()> {
     Ok(())
 }
 
+/// T4. All machines at once, then one with the leader on it.
+pub fn power(scene: &mut Scene) -> Result<()> {
+    let everybody: Vec<usize> = (0..scene.ensemble.members()).collect();
+    for _ in 0..2 {
+        scene.passes(
+            "all lose their power",
+            0..500,
+            |scene| {
+                scene.ensemble.kill_all()?;
+                scene.ensemble.lose_power(&everybody)
+            },
+            |scene| everybody.iter().try_for_each(|member| scene.ensemble.launch(*member)),
+        )?;
+        scene.pause_ms(500..2_000);
+        let leader = scene.ensemble.leader()?;
+        scene.survives("the leader loses its power", |scene| {
+            scene.ensemble.kill(leader)?;
+            scene.ensemble.lose_power(&[leader])
+        })?;
+        scene.ensemble.start_one(leader)?;
+        scene.pause_ms(500..2_000);
+    }
+    Ok(())
+}
+
 /// T20. The leader too, wherever it is by then.
 pub fn rolling(scene: &mut Scene) -> Result<()> {
     for _ in 0..2 {
