@@ -104,7 +104,9 @@ pub fn lost_disk(scene: &mut Scene) -> Result<()> {
         scene.ensemble.launch(member)
     })?;
     serves_nobody(scene, member)?;
-    scene.ensemble.kill(member)?;
+    if scene.ensemble.is_running(member) {
+        scene.ensemble.kill(member)?;
+    }
     replace(scene, member)?;
     let others = scene.ensemble.others(member);
     let other = *others.choose(&mut scene.random).context("there are others")?;
