@@ -132,6 +132,8 @@ impl<R: AsyncRuntime> Ensemble<R> {
     /// Opens the disk, loads the newest snapshot and starts the member. On a blank disk it waits to be brought into
     /// an ensemble.
     pub async fn start<D: Disk>(setup: Setup<D>) -> Result<Ensemble<R>, StartError> {
+        #[cfg(feature = "fault")]
+        let setup = crate::fault::setup(setup);
         let Setup { disk, log_disk, segment_bytes, drivers, options, .. } = setup;
         let mut identity = Identity::load_or_mint(&disk, || setup.fresh_member_id)?;
         if identity.state == DiskState::Renewing {
@@ -191,6 +193,8 @@ impl<R: AsyncRuntime> Ensemble<R> {
         let config = Arc::new(options.raft_config().map_err(|error| StartError::Raft(Box::new(error)))?);
         let log_options = LogOptions { must_exist, segment_bytes, ..LogOptions::new(origin.member) };
         let (log, recovered) = Log::open(log_disk, log_options)?;
+        #[cfg(feature = "fault")]
+        let log = crate::fault::opened(log)?;
         tracing::info!(member = %origin.member, incarnation = origin.incarnation, ?recovered, "opened the log");
         expect_snapshot(recovered.purged, replica.applied().0)?;
         let id = origin.member.0;
@@ -266,6 +270,10 @@ impl<R: AsyncRuntime> Ensemble<R> {
     /// The index at which everything acknowledged before this call is in the log. Asked again after a lost leader, for
     /// as long as this member may serve.
     pub async fn read_barrier(&self) -> Result<LogIndex, NotServing> {
+        #[cfg(feature = "fault")]
+        if zke_tree::fault::is_on("idle-sync") {
+            return Ok(LogIndex(self.inner.replica.applied_index()));
+        }
         let answer = self.inner.barriers.ask();
         let mut serving = self.serving();
         let refused = async {

@@ -143,7 +143,10 @@ impl<R: AsyncRuntime> Inner<R> {
             self.solitude.set(self.is_alone());
             R::sleep(Duration::from_millis(EXPIRY_INTERVAL_MS)).await;
             let now_ms = self.clock.boot_ms();
-            if self.quorum_is_fresh() {
+            let knows_that_it_leads = self.quorum_is_fresh();
+            #[cfg(feature = "fault")]
+            let knows_that_it_leads = knows_that_it_leads || zke_tree::fault::is_on("hasty-expiry");
+            if knows_that_it_leads {
                 let elapsed_ms = now_ms.saturating_sub(before_ms);
                 self.expire_sessions(elapsed_ms);
                 self.remove_outlived(&mut reaper, elapsed_ms);
@@ -163,7 +166,10 @@ impl<R: AsyncRuntime> Inner<R> {
             let mut leading = self.leading.lock();
             let Some(leading) = leading.as_mut() else { return };
             // Twice the interval: a late wake-up counts, a stopped process does not.
-            leading.sessions.advance(elapsed_ms, 2 * EXPIRY_INTERVAL_MS, state.sessions().map(timed))
+            let step_ms_max = 2 * EXPIRY_INTERVAL_MS;
+            #[cfg(feature = "fault")]
+            let step_ms_max = if zke_tree::fault::is_on("hasty-expiry") { u64::MAX } else { step_ms_max };
+            leading.sessions.advance(elapsed_ms, step_ms_max, state.sessions().map(timed))
         };
         for (session, attach_epoch) in expired {
             tracing::info!(%session, "expiring a session that was not heard from");
@@ -416,6 +422,10 @@ impl<R: AsyncRuntime> Inner<R> {
     /// The index at which everything acknowledged before now is in the log, proven by a quorum. `None` if this
     /// member cannot prove that it leads.
     pub(crate) async fn barrier_index(&self) -> Option<u64> {
+        #[cfg(feature = "fault")]
+        if zke_tree::fault::is_on("deposed-sync") {
+            return Some(self.replica.applied_index());
+        }
         let linearizer = self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await.ok()?;
         Some(linearizer.read_log_id().index())
     }

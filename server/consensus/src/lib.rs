@@ -20,6 +20,8 @@ pub mod clock;
 mod codec;
 mod configuration;
 mod ensemble;
+#[cfg(feature = "fault")]
+mod fault;
 mod first_start;
 mod flush_watch;
 pub mod grpc;

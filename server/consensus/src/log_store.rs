@@ -73,6 +73,10 @@ impl<R: AsyncRuntime, L: LogDriver> RaftLogStorage<TypeConfig<R>> for LogStore<L
     }
 
     async fn save_vote(&mut self, vote: &RaftVote) -> io::Result<()> {
+        #[cfg(feature = "fault")]
+        if zke_tree::fault::is_on("unsynced-vote") {
+            return Ok(());
+        }
         let leader = vote.leader_id;
         let vote = Vote { term: leader.term, member: Some(leader.voted_for), committed: vote.committed };
         self.durable(|log, done| log.save_vote(vote, done)).await

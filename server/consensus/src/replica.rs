@@ -156,6 +156,8 @@ impl Replica {
         let own = proposal.origin == self.origin;
         let mut last_own = None;
         state.apply(proposal, &mut |state, applied| {
+            #[cfg(feature = "fault")]
+            let applied = crate::fault::told(applied);
             self.observer.applied(state, &applied, own);
             if own {
                 self.proposals.hear(&applied);

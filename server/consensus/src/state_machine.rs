@@ -58,7 +58,7 @@ impl<R: AsyncRuntime> RaftStateMachine<TypeConfig<R>> for StateMachine {
             let (entries, responders): (Vec<_>, Vec<_>) =
                 chunk.into_iter().collect::<io::Result<Vec<_>>>()?.into_iter().unzip();
             #[cfg(feature = "fault")]
-            let entries = out_of_order(entries);
+            let entries = crate::fault::to_apply(entries);
             let replica = self.replica.clone();
             let here = self.solitude.takes(entries.iter().map(bytes_of));
             let apply = move || entries.into_iter().try_for_each(|entry| replica.apply(entry));
@@ -101,16 +101,6 @@ fn bytes_of(entry: &RaftEntry) -> usize {
         EntryPayload::Normal(payload) => payload.0.len(),
         EntryPayload::Blank | EntryPayload::Membership(_) => 0,
     }
-}
-
-/// The fault `out-of-order`: where two commands came together, the second is applied in the place of the first.
-#[cfg(feature = "fault")]
-fn out_of_order(mut entries: Vec<RaftEntry>) -> Vec<RaftEntry> {
-    if zke_tree::fault::is_on("out-of-order") && entries.len() >= 2 {
-        let (one, other) = entries.split_at_mut(1);
-        std::mem::swap(&mut one[0].payload, &mut other[0].payload);
-    }
-    entries
 }
 
 /// Writes a snapshot while entries go on being applied.

@@ -17,6 +17,14 @@ const QUEUE: &str = "/q";
 /// Of WatcherType: whatever it is.
 const ANY_WATCH: i32 = 3;
 
+/// What a client asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Habit {
+    Everything,
+    /// Reads, and on some connections `sync`.
+    Looks,
+}
+
 /// One request, about data that nobody else writes: `tag` is unique.
 pub fn random_op(random: &mut StdRng, tag: &str) -> Op {
     let path = any_path(random);
@@ -32,6 +40,20 @@ pub fn random_op(random: &mut StdRng, tag: &str) -> Op {
         96..97 => Op::RemoveWatches { path },
         97..98 => Op::Close {},
         _ => Op::GetChildren { path: EPHEMERALS.to_owned(), watch: true },
+    }
+}
+
+/// One request of a client that only looks. It never waits behind a write, so a member that is cut off from the others
+/// goes on answering it for as long as it may.
+pub fn random_look(random: &mut StdRng, syncs: bool) -> Op {
+    let path = any_path(random);
+    if syncs && random.random_bool(0.4) {
+        return Op::Sync { path };
+    }
+    match random.random_range(0..10) {
+        0..3 => Op::Exists { path, watch: false },
+        3..6 => Op::GetChildren { path: any_parent(random), watch: false },
+        _ => Op::GetData { path, watch: false },
     }
 }
 

@@ -18,7 +18,8 @@ use rand::{Rng, SeedableRng};
 use zke_check::event::Op;
 use zke_consensus::AsyncRuntime;
 use zke_consensus::peer::FrameStream;
-use zke_handle::{Handle, Heard, requests};
+use zke_handle::requests::{self, Habit};
+use zke_handle::{Handle, Heard};
 use zke_wire::{ConnectResponse, FrameDecoder, OpCode, Response, SessionId, WatcherEvent, Zxid, xid};
 
 use crate::front::{self, Fresh};
@@ -40,13 +41,13 @@ const TIMEOUTS_MS: std::ops::Range<i32> = 2_000..5_000;
 pub struct Load {
     over: AtomicBool,
     next_id: AtomicU64,
-    /// For each client the virtual time of its last acknowledged write.
-    acknowledged_us: Mutex<Vec<u64>>,
+    /// For each client the virtual time of its last acknowledged write, or of the last answer to one who only looks.
+    served_us: Mutex<Vec<u64>>,
 }
 
 impl Load {
     pub fn for_clients(count: usize) -> Arc<Load> {
-        Arc::new(Load { acknowledged_us: Mutex::new(vec![0; count]), ..Load::default() })
+        Arc::new(Load { served_us: Mutex::new(vec![0; count]), ..Load::default() })
     }
 
     /// Lets clients finish what they have asked for, and ask for nothing more.
@@ -54,9 +55,13 @@ impl Load {
         self.over.store(true, Relaxed);
     }
 
-    /// Whether every client had a write acknowledged after this moment.
-    pub fn all_wrote_since(&self, since_us: u64) -> bool {
-        self.acknowledged_us.lock().iter().all(|at_us| *at_us > since_us)
+    /// Whether every client was served after this moment, and had a write acknowledged if it writes.
+    pub fn all_served_since(&self, since_us: u64) -> bool {
+        self.served_us.lock().iter().all(|at_us| *at_us > since_us)
+    }
+
+    fn served(&self, client: usize, at_us: u64) {
+        self.served_us.lock()[client] = at_us;
     }
 
     fn is_over(&self) -> bool {
@@ -68,6 +73,9 @@ pub struct Client {
     world: World,
     load: Arc<Load>,
     number: usize,
+    habit: Habit,
+    /// Whether one who looks asks for `sync` on this connection.
+    syncs: bool,
     random: StdRng,
     handle: Handle,
     last_xid: i32,
@@ -84,12 +92,14 @@ enum After {
 }
 
 impl Client {
-    pub fn new(world: World, load: Arc<Load>, number: usize) -> Client {
+    pub fn new(world: World, load: Arc<Load>, number: usize, habit: Habit) -> Client {
         let random = StdRng::seed_from_u64(world.seed().wrapping_mul(1_000) + number as u64);
         Client {
             world,
             load,
             number,
+            habit,
+            syncs: false,
             random,
             handle: Handle::new(format!("c{number}")),
             last_xid: 0,
@@ -136,6 +146,7 @@ impl Client {
     async fn converse(&mut self, stream: FrameStream, mut buffer: BytesMut) {
         let FrameStream { outgoing, mut incoming } = stream;
         let mut after = After::GoOn;
+        self.syncs = self.random.random_bool(0.5);
         if let Some(set) = self.handle.set_watches()
             && outgoing.send(self.ask(set)).await.is_err()
         {
@@ -178,6 +189,9 @@ impl Client {
     }
 
     fn random_op(&mut self) -> Op {
+        if self.habit == Habit::Looks {
+            return requests::random_look(&mut self.random, self.syncs);
+        }
         let tag = format!("{}-{}", self.handle.name(), self.load.next_id.load(Relaxed) + 1);
         requests::random_op(&mut self.random, &tag)
     }
@@ -231,8 +245,9 @@ impl Client {
             self.handle.replied(at_us, header.zxid, Ok(response)).expect("it waits for this answer");
         self.world.chronicle().saw(event);
         match heard {
-            Heard::Acknowledged { .. } => self.load.acknowledged_us.lock()[self.number] = at_us,
+            Heard::Acknowledged { .. } => self.load.served(self.number, at_us),
             Heard::Closed => return After::Closed,
+            Heard::Other if self.habit == Habit::Looks => self.load.served(self.number, at_us),
             Heard::Other => {}
         }
         After::GoOn

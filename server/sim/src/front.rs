@@ -17,7 +17,6 @@ use zke_consensus::peer::FrameStream;
 use zke_tree::Command;
 use zke_wire::{ConnectRequest, FirstBytes, FrameDecoder, SessionId};
 
-use crate::mutant::Mutant;
 use crate::world::Process;
 
 /// As in the daemon.
@@ -169,10 +168,6 @@ async fn request(process: &Process, connection: &Arc<Connection>, frame: Bytes) 
             }
             Action::Sync { path } => {
                 let Some(barrier) = connection.sync(xid, received, path) else { return Next::Finish };
-                if process.mutant == Some(Mutant::IdleSync) {
-                    connection.barrier_reached(barrier, &ensemble.state().read(), &hub.watches);
-                    return Next::GoOn;
-                }
                 barriers.ask(connection, barrier);
                 return Next::GoOn;
             }

@@ -12,7 +12,6 @@
 pub mod chronicle;
 pub mod client;
 pub mod front;
-pub mod mutant;
 pub mod nemesis;
 pub mod network;
 pub mod random;

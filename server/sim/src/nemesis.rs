@@ -74,7 +74,9 @@ impl Nemesis {
             self.sleep_ms(50..1_500).await;
             let name = self.break_network();
             self.fault(&name, Phase::Begin);
-            self.sleep_ms(50..2_500).await;
+            // Now and then for longer than sessions live.
+            let ms = if self.random.random_bool(0.2) { 2_500..6_000 } else { 50..2_500 };
+            self.sleep_ms(ms).await;
             self.world.network().heal();
             self.world.network().set_weather(Weather::default());
             self.fault(&name, Phase::End);

@@ -12,7 +12,7 @@ use rand::{Rng, SeedableRng};
 use zke_check::event::Event;
 use zke_check::{History, Verdict};
 use zke_consensus::{AsyncRuntime, Options};
-use zke_handle::requests;
+use zke_handle::requests::{self, Habit};
 use zke_tree::State;
 
 use crate::chronicle::{self, Chronicle, Line};
@@ -33,7 +33,7 @@ const SHOWN: usize = 60;
 /// What came of a seed.
 pub struct Outcome {
     pub seed: u64,
-    /// All that happened; a run that panicked has none.
+    /// All that happened, to the end or to a panic.
     pub lines: Vec<Line>,
     pub findings: Vec<String>,
     pub summary: String,
@@ -66,11 +66,21 @@ pub fn judged<F: Future<Output = ()> + Send + 'static>(
         Err(panic) => {
             let lines = kept.lock().take().map(|chronicle| chronicle.take()).unwrap_or_default();
             let said = panic.downcast_ref::<String>().map(String::as_str);
-            let said =
-                said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
-            let findings = vec![format!("PANIC: {said}")];
-            Outcome { seed, lines, findings, summary: String::new() }
+            let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no words");
+            let mut outcome = judge(seed, lines);
+            outcome.findings.insert(0, finding_of(said));
+            outcome
         }
+    }
+}
+
+/// Who found what ended a run: the harness says so itself, and everything else is an assertion of a member.
+fn finding_of(said: &str) -> String {
+    match said {
+        said if ["LIVE:", "START:"].iter().any(|oracle| said.starts_with(oracle)) => said.to_owned(),
+        // It stood still, or ran in circles.
+        said if said.starts_with("rt-sim:") => format!("LIVE: {said}"),
+        said => format!("ASSERTION: {said}"),
     }
 }
 
@@ -79,6 +89,8 @@ pub fn judged<F: Future<Output = ()> + Send + 'static>(
 struct Shape {
     members: usize,
     clients: usize,
+    /// Besides, clients that only look.
+    lookers: usize,
     plan: Plan,
     length: Duration,
 }
@@ -88,6 +100,7 @@ impl Shape {
         Shape {
             members: if random.random_bool(0.75) { 3 } else { 5 },
             clients: random.random_range(3..6),
+            lookers: random.random_range(1..3),
             plan: Plan {
                 network: random.random_bool(0.8),
                 processes: random.random_bool(0.8),
@@ -112,7 +125,9 @@ async fn story(world: World, shape: Shape) {
     world.note(format!("seed {}: {shape:?}", world.seed()));
     world.start_members(shape.members).await;
     world.wait_all_serving(START_DEADLINE).await;
-    let crowd = Crowd::start(&world, shape.clients);
+    let mut habits = vec![Habit::Everything; shape.clients];
+    habits.resize(shape.clients + shape.lookers, Habit::Looks);
+    let crowd = Crowd::of(&world, &habits);
     let until_us = world.chronicle().now_us() + u64::try_from(shape.length.as_micros()).unwrap_or(u64::MAX);
     nemesis::torment(world.clone(), shape.plan, until_us).await;
     world.heal();
@@ -126,11 +141,18 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// They ask for random things from here on.
+    /// So many that ask for random things from here on.
     pub fn start(world: &World, count: usize) -> Crowd {
-        let load = Load::for_clients(count);
-        let run = |number| SimRuntime::spawn(Client::new(world.clone(), load.clone(), number).run());
-        Crowd { clients: (0..count).map(run).collect(), load }
+        Crowd::of(world, &vec![Habit::Everything; count])
+    }
+
+    /// One client of each habit.
+    pub fn of(world: &World, habits: &[Habit]) -> Crowd {
+        let load = Load::for_clients(habits.len());
+        let run = |(number, habit): (usize, &Habit)| {
+            SimRuntime::spawn(Client::new(world.clone(), load.clone(), number, *habit).run())
+        };
+        Crowd { clients: habits.iter().enumerate().map(run).collect(), load }
     }
 
     /// To be called when nothing is broken any more: every voter has to serve again, every client to write again, and
@@ -145,11 +167,8 @@ impl Crowd {
             "LIVE: not every voter serves within {RECOVERY_DEADLINE:?} after the last fault"
         );
         let healed_us = world.chronicle().now_us();
-        let wrote = world.holds_within(RECOVERY_DEADLINE, || self.load.all_wrote_since(healed_us)).await;
-        assert!(
-            wrote,
-            "LIVE: a client had no write acknowledged within {RECOVERY_DEADLINE:?} after the last fault"
-        );
+        let wrote = world.holds_within(RECOVERY_DEADLINE, || self.load.all_served_since(healed_us)).await;
+        assert!(wrote, "LIVE: a client was not served within {RECOVERY_DEADLINE:?} after the last fault");
         self.load.end();
         for client in self.clients {
             client.await.expect("a client does not panic");

@@ -21,7 +21,6 @@ use zke_tree::{Applied, Command, EnsembleId, LogIndex, State};
 use zke_wire::SessionId;
 
 use crate::chronicle::{Chronicle, Line};
-use crate::mutant::{self, Mutant};
 use crate::network::{SimNetwork, SimTransport};
 
 pub type Member = Ensemble<SimRuntime>;
@@ -30,6 +29,8 @@ pub type Member = Ensemble<SimRuntime>;
 const SEGMENT_BYTES: u64 = 64 << 10;
 /// How often a machine may lose its power while its process starts: more often than any story lets it.
 const BOOTS_MAX: usize = 4;
+/// Of virtual time: longer than any story that goes on, so that one which waits for ever is told of.
+const STORY_MAX: Duration = Duration::from_secs(150);
 /// How late a process may notice that it serves no more; its lease says so at once to whoever reads.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 
@@ -45,7 +46,6 @@ struct Inner {
     options: Options,
     minted: Mutex<u64>,
     machines: Mutex<Vec<Machine>>,
-    mutant: Option<Mutant>,
     outages: Mutex<Vec<Outage>>,
     /// How many machines the ensemble began with.
     founders: AtomicUsize,
@@ -69,7 +69,6 @@ pub struct Process {
     pub ensemble: Member,
     pub hub: Arc<Hub>,
     pub barriers: Arc<Barriers>,
-    pub mutant: Option<Mutant>,
     witness: Arc<Witness>,
     failed: Arc<AtomicBool>,
 }
@@ -121,14 +120,17 @@ pub fn run_with<F: Future<Output = ()> + Send + 'static>(
             options: Options { serve_at_once: true, ..options },
             minted: Mutex::default(),
             machines: Mutex::default(),
-            mutant: Mutant::from_env(),
             outages: Mutex::default(),
             founders: AtomicUsize::default(),
             hands: tokio::sync::Mutex::new(()),
         };
         let world = World { inner: Arc::new(inner) };
-        scenario(world.clone()).await;
-        world.stop_all().await;
+        let story = async {
+            scenario(world.clone()).await;
+            world.stop_all().await;
+        };
+        let ended = SimRuntime::timeout(STORY_MAX, story).await;
+        assert!(ended.is_ok(), "LIVE: something that was waited for never came; it is {STORY_MAX:?} later");
         *written.lock() = chronicle.take();
     });
     drop(runtime);
@@ -208,10 +210,10 @@ impl World {
                     self.note(format!("member {member} loses its power while it starts"));
                     self.reboot_disk(member, End::PowerLoss);
                 }
-                Err(error) => panic!("member {member} does not start on its disk: {error:?}"),
+                Err(error) => panic!("START: member {member} does not start on its disk: {error:?}"),
             }
         }
-        panic!("member {member} lost its power at each of {BOOTS_MAX} starts");
+        panic!("LIVE: member {member} lost its power at each of {BOOTS_MAX} starts");
     }
 
     /// Those of this disk that did not come yet.
@@ -228,18 +230,16 @@ impl World {
 
     async fn try_boot(&self, member: usize) -> Result<(), StartError> {
         let disk = self.disk(member);
-        mutant::before_boot(self.inner.mutant, &disk, SEGMENT_BYTES);
         let hub = Arc::new(Hub::new(Arc::new(Stats::default())));
-        let chronicle = self.inner.chronicle.clone();
-        let (mutant, touched) = (self.inner.mutant, Mutex::default());
-        let witness = Arc::new(Witness { member, chronicle, hub: hub.clone(), touched, mutant });
+        let (chronicle, touched) = (self.inner.chronicle.clone(), Mutex::default());
+        let witness = Arc::new(Witness { member, chronicle, hub: hub.clone(), touched });
         let setup = Setup {
-            log_disk: mutant::log_disk(self.inner.mutant, &disk),
+            log_disk: disk.clone(),
             disk,
             segment_bytes: SEGMENT_BYTES,
             pod: address(member).pod,
             joins_by_itself: true,
-            fresh_member_id: self.fresh_member_id(member),
+            fresh_member_id: self.fresh_member_id(),
             options: Options {
                 newest_apply_level: self.inner.machines.lock()[member].newest_apply_level,
                 ..self.inner.options.clone()
@@ -252,7 +252,7 @@ impl World {
         let ensemble = Ensemble::<SimRuntime>::start(setup).await?;
         hub.reached(&ensemble.state().read());
         let (barriers, failed) = (Arc::new(Barriers::default()), Arc::new(AtomicBool::new(false)));
-        let process = Process { ensemble, hub, barriers, mutant, witness, failed };
+        let process = Process { ensemble, hub, barriers, witness, failed };
         self.inner.network.listen(&address(member).address, member, process.ensemble.clone());
         self.inner.machines.lock()[member].process = Some(process.clone());
         SimRuntime::spawn(process.clone().let_clients_in());
@@ -292,10 +292,7 @@ impl World {
         *disk = if how == End::PowerLoss { disk.crash() } else { disk.kill() };
     }
 
-    fn fresh_member_id(&self, member: usize) -> u64 {
-        if self.inner.mutant == Some(Mutant::ReusedId) {
-            return member as u64 + 1;
-        }
+    fn fresh_member_id(&self) -> u64 {
         let mut minted = self.inner.minted.lock();
         *minted += 1;
         self.inner.seed.wrapping_mul(31) + *minted
@@ -462,10 +459,6 @@ impl World {
         voters
     }
 
-    pub fn mutant(&self) -> Option<Mutant> {
-        self.inner.mutant
-    }
-
     pub fn exists(&self, member: usize, path: &str) -> bool {
         self.member(member).state().read().exists(path, &[]).is_ok()
     }
@@ -499,7 +492,8 @@ impl World {
     }
 
     async fn wait_until(&self, what: &str, deadline: Duration, holds: impl Fn() -> bool) {
-        assert!(self.holds_within(deadline, holds).await, "seed {}: not in time: {what}", self.inner.seed);
+        let seed = self.inner.seed;
+        assert!(self.holds_within(deadline, holds).await, "LIVE: seed {seed}: not in time: {what}");
         self.note(what);
     }
 
@@ -594,7 +588,6 @@ struct Witness {
     chronicle: Arc<Chronicle>,
     hub: Arc<Hub>,
     touched: Mutex<Vec<SessionId>>,
-    mutant: Option<Mutant>,
 }
 
 impl Observer for Witness {
@@ -603,10 +596,7 @@ impl Observer for Witness {
         let (member, sequence, zxid) = (self.member, applied.sequence, applied.zxid);
         self.chronicle
             .note(format!("member {member} applied {who} {sequence} at {zxid}: {:?}", applied.command));
-        let told = mutant::events_told(self.mutant, applied);
-        let Applied { sequence, command, zxid, over_quota, .. } = *applied;
-        let result = applied.result.clone();
-        self.hub.applied(state, &Applied { sequence, command, zxid, result, events: told, over_quota }, own);
+        self.hub.applied(state, applied, own);
     }
 
     fn entry_done(&self, state: &State, index: LogIndex) {

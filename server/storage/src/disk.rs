@@ -23,7 +23,7 @@ pub use flushes::{FlushTimes, Flushes};
 pub use point::Point;
 pub use read_only::{ReadOnlyDisk, ReadOnlyFile};
 pub use real::RealDisk;
-pub use sim::{Fault, Ignored, SimDisk, SimFile};
+pub use sim::{Fault, SimDisk, SimFile};
 
 /// A directory that one process owns. Clones are handles to the same directory.
 pub trait Disk: Clone + Send + Sync + 'static {

@@ -150,12 +150,23 @@ pub struct Digest {
 
 /// What a member says by the admin command `hash`.
 pub fn digests(http: SocketAddr) -> Result<Vec<Digest>> {
+    let hash: Hash = serde_json::from_str(&get(http, "/commands/hash")?).context("read digests")?;
+    Ok(hash.digests)
+}
+
+/// One of a member's figures for Prometheus.
+pub fn figure(http: SocketAddr, name: &str) -> Result<f64> {
+    let figures = get(http, "/metrics")?;
+    let value = figures.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.with_context(|| format!("a member shows no {name}"))?.parse().context("read a figure")
+}
+
+fn get(http: SocketAddr, path: &str) -> Result<String> {
     let mut stream = TcpStream::connect_timeout(&http, ANSWER_LIMIT).context("reach a member's HTTP")?;
     stream.set_read_timeout(Some(ANSWER_LIMIT)).context("bound the wait for an answer")?;
-    stream.write_all(b"GET /commands/hash HTTP/1.0\r\n\r\n").context("ask for digests")?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).context("ask a member's HTTP")?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).context("read digests")?;
+    stream.read_to_string(&mut answer).context("read a member's HTTP")?;
     let (_, body) = answer.split_once("\r\n\r\n").context("an answer of HTTP has a head")?;
-    let hash: Hash = serde_json::from_str(body).context("read digests")?;
-    Ok(hash.digests)
+    Ok(body.to_owned())
 }

@@ -14,6 +14,10 @@ use crate::run::{self, Summary};
 
 /// In `argv`, before the words of a run.
 pub const INSIDE: &str = "inside";
+/// In the environment of members, which inherit it.
+const MUTANT: &str = "ZKE_MUTANT";
+/// Said by a member that is.
+const WRONG: &str = "this process is wrong on purpose";
 /// Enough to see how it came to a finding.
 const STORY_LINES: usize = 25;
 
@@ -25,6 +29,8 @@ pub struct Campaign {
     pub zkd: PathBuf,
     /// Where findings are kept.
     pub folder: PathBuf,
+    /// Members are wrong on purpose in this way, and each row is run until it finds something.
+    pub mutant: Option<String>,
 }
 
 pub enum Until {
@@ -37,6 +43,7 @@ pub enum Until {
 /// What came of a campaign.
 pub struct Table {
     lines: Vec<Line>,
+    mutant: Option<String>,
 }
 
 struct Line {
@@ -58,6 +65,8 @@ impl Campaign {
         let missing = isolation::missing();
         ensure!(missing.is_empty(), "real faults need {}: install or become it", missing.join(", "));
         let zkd = self.zkd.canonicalize().with_context(|| format!("find {}", self.zkd.display()))?;
+        self.expect_faults(&zkd)?;
+        let table = |lines| Table { lines, mutant: self.mutant.clone() };
         let line = |row: &&'static Row| Line {
             row,
             runs: 0,
@@ -69,18 +78,33 @@ impl Campaign {
         let mut lines: Vec<Line> = self.rows.iter().map(line).collect();
         let begun = Instant::now();
         for round in 0.. {
+            if self.mutant.is_some() && lines.iter().all(Line::is_wrong) {
+                break;
+            }
             for line in &mut lines {
                 let over = match self.until {
                     Until::Runs(runs) => round >= runs,
                     Until::Elapsed(limit) => begun.elapsed() >= limit,
                 };
                 if over {
-                    return Ok(Table { lines });
+                    return Ok(table(lines));
                 }
-                line.add(self.run_once(line.row, self.seed + round, &zkd)?);
+                // One finding is all that a mutant is run for.
+                if self.mutant.is_none() || !line.is_wrong() {
+                    line.add(self.run_once(line.row, self.seed + round, &zkd)?);
+                }
             }
         }
-        Ok(Table { lines })
+        Ok(table(lines))
+    }
+
+    /// Whether this program can be wrong in the way that is asked for.
+    fn expect_faults(&self, zkd: &Path) -> Result<()> {
+        let Some(mutant) = &self.mutant else { return Ok(()) };
+        let program = fs::read(zkd).with_context(|| format!("read {}", zkd.display()))?;
+        let names = program.windows(mutant.len()).any(|bytes| bytes == mutant.as_bytes());
+        ensure!(!mutant.is_empty() && names, "{} has no mutant called {mutant}", zkd.display());
+        Ok(())
     }
 
     fn run_once(&self, row: &Row, seed: u64, zkd: &Path) -> Result<Summary> {
@@ -89,7 +113,7 @@ impl Campaign {
             fs::remove_dir_all(&folder).context("remove what an earlier run left")?;
         }
         fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
-        let summary = play(row, seed, zkd, &folder)?;
+        let summary = self.play(row, seed, zkd, &folder)?;
         let figures = format!(
             "{} seed {seed}: {} operations, writes again after {:.2} s at most, took {} s",
             row.name,
@@ -97,6 +121,14 @@ impl Campaign {
             seconds(summary.slowest_ms),
             summary.took_ms / 1_000
         );
+        if let Some(mutant) = &self.mutant {
+            let said = fs::read_to_string(folder.join("m0.log")).unwrap_or_default();
+            ensure!(said.contains(WRONG), "a member does not say that it is wrong on purpose: {said}");
+            let found = summary.findings.first().map_or("right", String::as_str);
+            eprintln!("{figures}, as {mutant}: {found}");
+            fs::remove_dir_all(&folder).context("remove what a run left")?;
+            return Ok(summary);
+        }
         if summary.findings.is_empty() {
             let undecided = summary.undecided.first().map(|what| format!(", but undecided: {what}"));
             eprintln!("{figures}: right{}", undecided.unwrap_or_default());
@@ -117,31 +149,38 @@ impl Campaign {
         eprintln!("again: {}", again(row, seed));
         Ok(summary)
     }
-}
 
-/// In a process with namespaces of its own, which tells its story in a file.
-fn play(row: &Row, seed: u64, zkd: &Path, folder: &Path) -> Result<Summary> {
-    let report = folder.join("summary.json");
-    let story = File::create(folder.join("story")).context("make a file for the story")?;
-    let status = isolation::isolated()?
-        .args([INSIDE, row.name, &seed.to_string()])
-        .args([zkd, folder, report.as_path()])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(story)
-        .status()
-        .context("start a run")?;
-    match fs::read(&report) {
-        Ok(bytes) if status.success() => serde_json::from_slice(&bytes).context("read what came of a run"),
-        _ => Ok(Summary {
-            row: row.name.to_owned(),
-            seed,
-            operations: 0,
-            findings: vec![format!("the run itself ended with {status}")],
-            undecided: Vec::new(),
-            slowest_ms: 0,
-            took_ms: 0,
-        }),
+    /// In a process with namespaces of its own, which tells its story in a file.
+    fn play(&self, row: &Row, seed: u64, zkd: &Path, folder: &Path) -> Result<Summary> {
+        let report = folder.join("summary.json");
+        let story = File::create(folder.join("story")).context("make a file for the story")?;
+        let mut run = isolation::isolated()?;
+        match &self.mutant {
+            Some(mutant) => run.env(MUTANT, mutant),
+            None => run.env_remove(MUTANT),
+        };
+        let status = run
+            .args([INSIDE, row.name, &seed.to_string()])
+            .args([zkd, folder, report.as_path()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(story)
+            .status()
+            .context("start a run")?;
+        match fs::read(&report) {
+            Ok(bytes) if status.success() => {
+                serde_json::from_slice(&bytes).context("read what came of a run")
+            }
+            _ => Ok(Summary {
+                row: row.name.to_owned(),
+                seed,
+                operations: 0,
+                findings: vec![format!("the run itself ended with {status}")],
+                undecided: Vec::new(),
+                slowest_ms: 0,
+                took_ms: 0,
+            }),
+        }
     }
 }
 
@@ -188,6 +227,10 @@ fn seconds(ms: u64) -> f64 {
 }
 
 impl Line {
+    fn is_wrong(&self) -> bool {
+        !self.findings.is_empty()
+    }
+
     fn add(&mut self, summary: Summary) {
         self.runs += 1;
         self.operations += summary.operations;
@@ -198,8 +241,9 @@ impl Line {
 }
 
 impl Table {
-    pub fn is_right(&self) -> bool {
-        self.lines.iter().all(|line| line.findings.is_empty())
+    /// Whether every row found nothing; of a mutant, whether every row found it.
+    pub fn is_as_expected(&self) -> bool {
+        self.lines.iter().all(|line| line.is_wrong() == self.mutant.is_some())
     }
 }
 
@@ -218,7 +262,10 @@ impl fmt::Display for Table {
         }
         for Line { row, findings, .. } in &self.lines {
             for (seed, finding) in findings {
-                writeln!(f, "{} seed {seed}: {finding}\n  again: {}", row.name, again(row, *seed))?;
+                let as_mutant =
+                    self.mutant.iter().map(|mutant| format!(" --mutant {mutant}")).collect::<String>();
+                let again = again(row, *seed);
+                writeln!(f, "{} seed {seed}: {finding}\n  again: {again}{as_mutant}", row.name)?;
             }
         }
         Ok(())

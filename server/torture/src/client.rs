@@ -12,7 +12,8 @@ use rand::{Rng, SeedableRng};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use zke_check::event::Op;
 use zke_client::{ClientError, Connection, Message};
-use zke_handle::{Handle, Heard, requests};
+use zke_handle::requests::{self, Habit};
+use zke_handle::{Handle, Heard};
 
 use crate::load::Shared;
 
@@ -28,6 +29,9 @@ const TIMEOUTS_MS: std::ops::Range<i32> = 2_000..5_000;
 pub struct Client {
     load: Arc<Shared>,
     number: usize,
+    habit: Habit,
+    /// Whether one who looks asks for `sync` on this connection.
+    syncs: bool,
     random: StdRng,
     handle: Handle,
 }
@@ -41,9 +45,9 @@ enum After {
 }
 
 impl Client {
-    pub fn new(load: Arc<Shared>, number: usize, seed: u64) -> Client {
+    pub fn new(load: Arc<Shared>, number: usize, habit: Habit, seed: u64) -> Client {
         let random = StdRng::seed_from_u64(seed.wrapping_mul(1_000) + number as u64);
-        Client { load, number, random, handle: Handle::new(format!("c{number}")) }
+        Client { load, number, habit, syncs: false, random, handle: Handle::new(format!("c{number}")) }
     }
 
     /// Until the load is over.
@@ -83,6 +87,7 @@ impl Client {
 
     /// Asks and listens until the connection is over.
     async fn converse(&mut self, mut connection: Connection) {
+        self.syncs = self.random.random_bool(0.5);
         if let Some(set) = self.handle.set_watches() {
             self.ask(&mut connection, set);
         }
@@ -123,6 +128,9 @@ impl Client {
     fn next_op(&mut self) -> Op {
         if self.load.is_over() {
             return Op::Close {};
+        }
+        if self.habit == Habit::Looks {
+            return requests::random_look(&mut self.random, self.syncs);
         }
         let tag = format!("{}-{}", self.handle.name(), self.load.next_id());
         requests::random_op(&mut self.random, &tag)

@@ -1,6 +1,7 @@
 //! Some `zkd` processes, as `zoo.cfg` makes them, each on an address of its own.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
 use std::thread::sleep;
@@ -12,13 +13,17 @@ use zke_e2e::local_ensemble::mode;
 use zke_e2e::program::Program;
 
 use crate::network::Network;
-use crate::scene::Setting;
+use crate::platter::Platter;
+use crate::rows::Row;
 
 /// For a start of debug builds, or an election, on a busy machine.
 pub const SERVE_LIMIT: Duration = Duration::from_secs(60);
 /// A member asked to end answers its clients and hands over first; one whose disk fails ends at once.
 const END_LIMIT: Duration = Duration::from_secs(30);
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// That of the older version and that of the newer one; a fault build can be either.
+pub const APPLY_LEVELS: [u32; 2] = [1, 2];
 
 /// `super:test` may change the membership, as ZooKeeper's users configure it.
 pub const SUPER: &str = "super:test";
@@ -29,19 +34,29 @@ pub struct Ensemble {
     zkd: PathBuf,
     folder: PathBuf,
     processes: Vec<Option<Child>>,
+    /// Up to which the version goes that is installed for each member.
+    apply_levels: Vec<u32>,
+    /// Of each member, where disks can lose their power.
+    platters: Vec<Platter>,
 }
 
 impl Ensemble {
-    /// Starts the members; returns when all serve. Their files are below the folder.
-    pub fn start(setting: &Setting<'_>) -> Result<Ensemble> {
-        let Setting { zkd, folder, members, lines, volume_mib, .. } = *setting;
+    /// Starts the members of a row; returns when all serve. Their files are below `folder`.
+    pub fn start(zkd: &Path, folder: &Path, row: &Row) -> Result<Ensemble> {
+        let Row { members, lines, loses_power, volume_mib, .. } = *row;
         let network = Network::build(members)?;
         let processes = (0..members).map(|_| None).collect();
-        let mut ensemble = Ensemble { network, zkd: zkd.to_owned(), folder: folder.to_owned(), processes };
+        let (zkd, folder, platters) = (zkd.to_owned(), folder.to_owned(), Vec::new());
+        let apply_levels = vec![APPLY_LEVELS[0]; members];
+        let mut ensemble = Ensemble { network, zkd, folder, processes, apply_levels, platters };
         for member in 0..members {
             if let Some(mib) = volume_mib {
                 mount_volume(&ensemble.data(member), mib)?;
             }
+            if loses_power {
+                ensemble.platters.push(Platter::make(&ensemble.data(member))?);
+            }
+            fs::create_dir_all(ensemble.data(member)).context("make a disk")?;
             ensemble.number(member)?;
             let servers: String = (0..members).map(|other| format!("{}\n", ensemble.line(other))).collect();
             let data = ensemble.data(member);
@@ -90,13 +105,25 @@ impl Ensemble {
         if data.exists() {
             fs::remove_dir_all(&data).context("lose a disk")?;
         }
+        fs::create_dir_all(&data).context("make a disk")?;
         self.number(member)
     }
 
+    /// Synced, since it is the harness's own and has to survive a power loss.
     fn number(&self, member: usize) -> Result<()> {
         let data = self.data(member);
-        fs::create_dir_all(&data).context("make a disk")?;
-        fs::write(data.join("myid"), (member + 1).to_string()).context("number a member")
+        let number = || {
+            let mut file = File::create(data.join("myid"))?;
+            file.write_all((member + 1).to_string().as_bytes())?;
+            file.sync_all()?;
+            File::open(&data)?.sync_all()
+        };
+        number().context("number a member")
+    }
+
+    /// The machines of members that do not run lose their power, and get it back.
+    pub fn lose_power(&self, members: &[usize]) -> Result<()> {
+        members.iter().try_for_each(|member| self.platters[*member].lose_power())
     }
 
     pub fn is_running(&self, member: usize) -> bool {
@@ -122,13 +149,19 @@ impl Ensemble {
         mode(self.network.client_address(member))
     }
 
+    /// From its next start on a member runs a version that goes up to this apply level.
+    pub fn install(&mut self, member: usize, apply_level: u32) {
+        self.apply_levels[member] = apply_level;
+    }
+
     /// Starts a member without waiting for it: alone it could not serve.
     pub fn launch(&mut self, member: usize) -> Result<()> {
         ensure!(self.processes[member].is_none(), "member {member} runs already");
         let program = self
             .network
             .inside(member)
-            .args(["setpriv", "--pdeathsig", "KILL", "--"])
+            .args(["setpriv", "--pdeathsig", "KILL", "--", "env"])
+            .arg(format!("ZKE_APPLY_LEVEL={}", self.apply_levels[member]))
             .arg(&self.zkd)
             .arg("--config")
             .arg(self.data(member).with_extension("cfg"));

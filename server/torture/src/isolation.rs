@@ -31,7 +31,7 @@ pub fn settle() -> Result<()> {
 
 /// Whether this machine can do it: the tools are there, and this is root.
 pub fn missing() -> Vec<&'static str> {
-    let tools = ["setpriv", "unshare", "nsenter", "ip", "iptables", "strace"];
+    let tools = ["setpriv", "unshare", "nsenter", "ip", "iptables", "strace", "mkfs.ext4"];
     let mut missing: Vec<_> =
         tools.into_iter().filter(|tool| zke_e2e::program::find(tool).is_none()).collect();
     // Only root can read it.

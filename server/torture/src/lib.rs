@@ -20,5 +20,6 @@ mod ensemble;
 mod judge;
 mod load;
 mod network;
+mod platter;
 mod record;
 mod scene;

@@ -10,12 +10,15 @@ use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use zke_handle::requests::Habit;
 
 use crate::client::Client;
 use crate::record::Record;
 
 /// Two for each of three members, so that a partition leaves some on each side.
 pub const CLIENTS: usize = 6;
+/// Besides, clients that only look: a member that is cut off goes on answering them, as long as it may.
+const LOOKERS: usize = 3;
 /// A client gives a silent member up after two thirds of five seconds, and ends then.
 const END_LIMIT: Duration = Duration::from_secs(20);
 /// So many are enough to see what goes wrong.
@@ -31,7 +34,7 @@ pub struct Shared {
     pub addresses: Vec<SocketAddr>,
     over: AtomicBool,
     last_id: AtomicU64,
-    /// For each client when the youngest of its acknowledged writes was asked for.
+    /// For each client that writes when the youngest of its acknowledged writes was asked for.
     asked_us: Mutex<Vec<u64>>,
     findings: Mutex<Vec<String>>,
 }
@@ -46,8 +49,11 @@ impl Load {
             asked_us: Mutex::new(vec![0; CLIENTS]),
             findings: Mutex::default(),
         });
-        let spawn = |number| runtime.spawn(Client::new(shared.clone(), number, seed).run());
-        let clients = (0..CLIENTS).map(spawn).collect();
+        let spawn = |number| {
+            let habit = if number < CLIENTS { Habit::Everything } else { Habit::Looks };
+            runtime.spawn(Client::new(shared.clone(), number, habit, seed).run())
+        };
+        let clients = (0..CLIENTS + LOOKERS).map(spawn).collect();
         Load { shared, clients }
     }
 

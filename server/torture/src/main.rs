@@ -23,6 +23,9 @@ struct Arguments {
     /// Of the first run of each row; the next run has the next one
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Members are wrong on purpose in this way, and each row is to find it within its runs
+    #[arg(long)]
+    mutant: Option<String>,
     /// The server's program
     #[arg(long)]
     zkd: PathBuf,
@@ -49,10 +52,10 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<bool> {
     let until = arguments.for_.map_or(Until::Runs(arguments.runs), Until::Elapsed);
-    let Arguments { rows, seed, zkd, keep: folder, .. } = arguments;
-    let table = Campaign { rows: campaign::chosen(&rows)?, seed, until, zkd, folder }.run()?;
+    let Arguments { rows, seed, mutant, zkd, keep: folder, .. } = arguments;
+    let table = Campaign { rows: campaign::chosen(&rows)?, seed, until, zkd, folder, mutant }.run()?;
     print!("\n{table}");
-    Ok(table.is_right())
+    Ok(table.is_as_expected())
 }
 
 fn duration(text: &str) -> Result<Duration> {

@@ -26,6 +26,8 @@ pub struct Row {
     pub lines: &'static str,
     /// How much each member's disk holds; else as much as the machine's.
     pub volume_mib: Option<u32>,
+    /// Whether the members' disks can.
+    pub loses_power: bool,
     pub(crate) play: fn(&mut Scene) -> Result<()>,
 }
 
@@ -35,6 +37,7 @@ const NO_LINES: &str = "";
 pub const ROWS: &[Row] = &[
     Row::of("T2", "the leader is killed", kill::the_leader),
     Row::of("T3", "all members are killed at once", kill::all),
+    Row::of("T4", "machines lose their power, and what was not synced", kill::power).with_power_loss(),
     Row::of("T6", "a disk fails to flush, once or for ever", disk::fails),
     Row::of("T7", "disks are full, one or all, and have room again", full::volumes)
         .with_volumes_of(full::VOLUME_MIB),
@@ -55,11 +58,15 @@ pub const ROWS: &[Row] = &[
 
 impl Row {
     const fn of(name: &'static str, about: &'static str, play: fn(&mut Scene) -> Result<()>) -> Row {
-        Row { name, about, members: 3, lines: NO_LINES, volume_mib: None, play }
+        Row { name, about, members: 3, lines: NO_LINES, loses_power: false, volume_mib: None, play }
     }
 
     const fn with_members(self, members: usize) -> Row {
         Row { members, ..self }
+    }
+
+    const fn with_power_loss(self) -> Row {
+        Row { loses_power: true, ..self }
     }
 
     const fn with_lines(self, lines: &'static str) -> Row {

@@ -37,8 +37,7 @@ pub fn history_file(folder: &Path) -> PathBuf {
 /// history, in `folder`.
 pub fn run(row: &Row, seed: u64, zkd: &Path, folder: &Path) -> Result<Summary> {
     let begun = Instant::now();
-    let setting =
-        Setting { zkd, folder, seed, members: row.members, lines: row.lines, volume_mib: row.volume_mib };
+    let setting = Setting { zkd, folder, seed, row };
     let (mut findings, events, slowest_ms) = match Scene::begin(&setting) {
         Ok(scene) => play(row, scene),
         Err(error) => (vec![format!("{error:#}")], Vec::new(), 0),

@@ -15,6 +15,7 @@ use crate::admin::Admin;
 use crate::ensemble::Ensemble;
 use crate::load::Load;
 use crate::record::Record;
+use crate::rows::Row;
 
 /// A majority is there: so long may nobody get a write done. Far above what is measured, since the machine is shared;
 /// what a run took is in its summary.
@@ -37,23 +38,20 @@ pub struct Setting<'a> {
     pub zkd: &'a Path,
     pub folder: &'a Path,
     pub seed: u64,
-    pub members: usize,
-    /// Of the `zoo.cfg`.
-    pub lines: &'a str,
-    /// How much each member's disk holds; else as much as the machine's.
-    pub volume_mib: Option<u32>,
+    pub row: &'a Row,
 }
 
 impl Scene {
     /// Returns when every client has written something.
     pub fn begin(setting: &Setting<'_>) -> Result<Scene> {
         let record = Arc::new(Record::begin());
-        record.note(&format!("start {} members", setting.members));
-        let ensemble = Ensemble::start(setting)?;
+        record.note(&format!("start {} members", setting.row.members));
+        let ensemble = Ensemble::start(setting.zkd, setting.folder, setting.row)?;
         // One busy client must not keep the others' clock from being read.
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.context("start threads for clients")?;
-        let addresses = (0..setting.members).map(|member| ensemble.network.client_address(member)).collect();
+        let addresses =
+            (0..setting.row.members).map(|member| ensemble.network.client_address(member)).collect();
         record.note("all serve; the load begins");
         let load = Load::start(&runtime, record.clone(), addresses, setting.seed);
         let random = StdRng::seed_from_u64(setting.seed);

@@ -37,6 +37,7 @@ macro_rules! rows {
 rows! {
     clients_are_right_when_the_leader_is_killed: "T2",
     clients_are_right_when_all_members_are_killed: "T3",
+    clients_are_right_when_machines_lose_their_power: "T4",
     clients_are_right_when_a_disk_fails_to_flush: "T6",
     clients_are_right_when_disks_are_full: "T7",
     clients_are_right_when_a_bit_flips: "T8",

@@ -47,6 +47,11 @@ impl Families {
         let gauges = [
             ("zkd_serving", "Whether this member serves clients", u64::from(status.serving == Serving::Yes)),
             ("zkd_voter", "Whether this member votes", u64::from(status.is_voter())),
+            (
+                "zkd_voter_sets",
+                "Sets of members with a vote: 2 while they change",
+                status.voter_sets.len() as u64,
+            ),
             ("zkd_raft_term", "Term of Raft", status.term.0),
             ("zkd_raft_has_leader", "Whether a leader is known", u64::from(status.leader.is_some())),
             ("zkd_raft_last_log_index", "Last entry in the log", status.last_log_index.0),

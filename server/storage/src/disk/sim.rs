@@ -21,14 +21,6 @@ const SECTOR_BYTES: usize = 512;
 pub struct SimDisk {
     state: Arc<Mutex<State>>,
     boot: u64,
-    ignored: Option<Ignored>,
-}
-
-/// A sync that reports success and saves nothing: what a program without it would do. For trying a simulation on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ignored {
-    Data,
-    Directory,
 }
 
 /// What happens to one changing operation, counted from the first one of the disk's life.
@@ -64,7 +56,7 @@ impl SimDisk {
             boot: 0,
             powered: true,
         };
-        SimDisk { state: Arc::new(Mutex::new(state)), boot: 0, ignored: None }
+        SimDisk { state: Arc::new(Mutex::new(state)), boot: 0 }
     }
 
     /// Power loss, then power again: the returned handle sees what survived, all others are dead.
@@ -83,12 +75,6 @@ impl SimDisk {
             state.lose_power();
         }
         self.reboot(&mut state)
-    }
-
-    /// A handle to the same disk whose syncs of this kind do nothing, as those of its files.
-    #[must_use]
-    pub fn ignoring(&self, ignored: Option<Ignored>) -> SimDisk {
-        SimDisk { ignored, ..self.clone() }
     }
 
     /// How many changing operations were begun since [`SimDisk::new`].
@@ -151,7 +137,7 @@ impl SimDisk {
         state.faults.clear();
         state.awaited.clear();
         state.forget_nameless();
-        SimDisk { state: self.state.clone(), boot: state.boot, ignored: None }
+        SimDisk { state: self.state.clone(), boot: state.boot }
     }
 
     fn seen<T>(&self, look: impl FnOnce(&State) -> io::Result<T>) -> io::Result<T> {
@@ -239,7 +225,7 @@ impl Disk for SimDisk {
     fn sync_dir(&self) -> io::Result<()> {
         self.change(|state, fault| {
             // After a failure the changes stay in the journal: they may be saved by a later sync, or by a crash.
-            if fault.is_none() && self.ignored != Some(Ignored::Directory) {
+            if fault.is_none() {
                 let changes = std::mem::take(&mut state.unsynced_names);
                 changes.iter().for_each(|change| change.apply(&mut state.durable_names));
             }
@@ -297,7 +283,6 @@ impl DiskFile for SimFile {
         self.disk.change(|state, fault| {
             let inode = &mut state.inodes[self.inode];
             match fault {
-                None if self.disk.ignored == Some(Ignored::Data) => {}
                 None => inode.sync(),
                 // The pages are marked clean, so a later sync does not save them either.
                 Some(Fault::Eio) => inode.unsynced.clear(),

@@ -187,6 +187,11 @@ impl<D: Disk> Writer<D> {
 
     fn sync(&mut self) -> Result<(), StorageError> {
         self.write_buffer()?;
+        #[cfg(feature = "fault")]
+        if zke_tree::fault::is_on("ack-before-fsync") {
+            self.durable_seq = self.next_seq;
+            return Ok(());
+        }
         let segment = self.current();
         let synced = segment.file.sync_data();
         synced.map_err(|e| StorageError::io("sync", &segment::name(segment.first_seq), e))?;
@@ -278,6 +283,10 @@ impl<D: Disk> Writer<D> {
     }
 
     fn sync_names(&self) -> Result<(), StorageError> {
+        #[cfg(feature = "fault")]
+        if zke_tree::fault::is_on("no-directory-sync") {
+            return Ok(());
+        }
         self.disk.sync_dir().map_err(|e| StorageError::io("sync", "the data directory", e))
     }
 

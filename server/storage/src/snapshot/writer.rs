@@ -94,6 +94,10 @@ impl<D: Disk> UnfinishedFile<D> {
     }
 
     pub fn sync(&mut self) -> Result<(), StorageError> {
+        #[cfg(feature = "fault")]
+        if zke_tree::fault::is_on("unsynced-snapshot") {
+            return Ok(());
+        }
         self.attempt("sync", |file| file.sync_data())?;
         self.synced = self.len;
         Ok(())

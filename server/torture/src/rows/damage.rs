@@ -10,6 +10,7 @@ use rand::Rng as _;
 use rand::seq::IndexedRandom as _;
 use zke_e2e::program::Program;
 
+use crate::admin::figure;
 use crate::ensemble::SERVE_LIMIT;
 use crate::scene::Scene;
 
@@ -104,7 +105,9 @@ pub fn lost_disk(scene: &mut Scene) -> Result<()> {
         scene.ensemble.launch(member)
     })?;
     serves_nobody(scene, member)?;
-    scene.ensemble.kill(member)?;
+    if scene.ensemble.is_running(member) {
+        scene.ensemble.kill(member)?;
+    }
     replace(scene, member)?;
     let others = scene.ensemble.others(member);
     let other = *others.choose(&mut scene.random).context("there are others")?;
@@ -186,6 +189,13 @@ fn serves_nobody(scene: &mut Scene, member: usize) -> Result<()> {
 }
 
 /// As an administrator does: the server leaves, its directory is emptied, and it joins as a new one.
+/// While the change is under way the members of before are needed too.
+fn votes_for_good(scene: &Scene, member: usize) -> Result<bool> {
+    let votes = matches!(scene.ensemble.mode(member).as_deref(), Some("follower" | "leader"));
+    let leader = scene.ensemble.network.http_address(scene.ensemble.leader()?);
+    Ok(votes && figure(leader, "zkd_voter_sets")? < 2.0)
+}
+
 fn replace(scene: &mut Scene, member: usize) -> Result<()> {
     let name = format!("replacement of member {member}");
     scene.survives(&name, |scene| {
@@ -200,7 +210,7 @@ fn replace(scene: &mut Scene, member: usize) -> Result<()> {
         admin.close()
     })?;
     let begun = Instant::now();
-    while !matches!(scene.ensemble.mode(member).as_deref(), Some("follower" | "leader")) {
+    while !votes_for_good(scene, member)? {
         ensure!(begun.elapsed() < VOTE_LIMIT, "member {member} has a new disk and no vote");
         sleep(LOOK_INTERVAL);
     }

@@ -1,0 +1,203 @@
+//! Moments that random runs hardly come to, played on purpose. What fails begins with the name of an oracle.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use bytes::Bytes;
+use zke_consensus::Options;
+use zke_sim::World;
+use zke_sim::random::{self, Crowd};
+use zke_sim::world::{self, End};
+use zke_tree::{Command, WriteOp};
+use zke_wire::{Acl, SessionId};
+
+const SESSION: SessionId = SessionId(0x1111);
+const DEADLINE: Duration = Duration::from_secs(10);
+/// A quorum that is silent for so long makes its leader refuse, and lets it lead on, more often than not.
+const SILENCES_MS: std::ops::Range<u64> = 100..400;
+
+fn create(path: String) -> Command {
+    create_with(path, Bytes::from_static(b"data"))
+}
+
+fn create_with(path: String, data: Bytes) -> Command {
+    let op = WriteOp::Create { path, data: Some(data), acl: vec![Acl::open()], flags: 0, with_stat: false };
+    Command::Client { session: SESSION, attach_epoch: 0, identities: Vec::new(), op }
+}
+
+async fn started(world: &World) -> usize {
+    world.start_members(3).await;
+    world.wait_all_serving(DEADLINE).await;
+    let session = Command::CreateSession { session: SESSION, password: [1; 16], timeout_ms: 30_000 };
+    world.propose_and_wait(0, session).await;
+    world.leader().expect("writes were acknowledged, so somebody leads")
+}
+
+/// Raft refuses a batch and takes the next one of the same member: both have to come again, in their order.
+#[test]
+fn a_command_that_raft_refused_is_not_lost_behind_one_that_it_took() {
+    for (seed, silence_ms) in (0..).zip(SILENCES_MS.step_by(10)) {
+        world::run(seed, move |world| async move {
+            let leader = started(&world).await;
+            world.cut_off(leader);
+            let mut last = 0;
+            let mut proposed = BTreeSet::new();
+            // One at a time, so that each is a batch of its own; before the silence is noticed, in it, and behind it.
+            for write in 0..silence_ms / 2 + 20 {
+                if write == silence_ms / 2 {
+                    world.heal();
+                }
+                let path = format!("/write-{write}");
+                last = world.propose(leader, create(path.clone()));
+                proposed.insert(path);
+                world.sleep(Duration::from_millis(2)).await;
+            }
+            world.wait_own(leader, last).await;
+            for path in proposed {
+                assert!(
+                    world.exists(leader, &path),
+                    "DUR: seed {seed}: {path} was lost in a silence of {silence_ms} ms"
+                );
+            }
+            world.wait_equal(DEADLINE).await;
+        });
+    }
+}
+
+/// A leader that cannot prove at once that it leads asks its quorum again: whoever waits for the barrier waits on.
+#[test]
+fn a_barrier_that_a_silent_quorum_did_not_answer_is_asked_again() {
+    for (seed, silence_ms) in (0..).zip(SILENCES_MS.step_by(10)) {
+        world::run(seed, move |world| async move {
+            let leader = started(&world).await;
+            world.cut_off(leader);
+            let reached = Arc::new(AtomicUsize::new(0));
+            let asked = usize::try_from(silence_ms / 20).expect("a small number");
+            for _ in 0..asked {
+                let (ensemble, reached) = (world.member(leader), reached.clone());
+                world.spawn(async move {
+                    ensemble.read_barrier().await.expect("the silence is shorter than a lease");
+                    reached.fetch_add(1, Relaxed);
+                });
+                world.sleep(Duration::from_millis(20)).await;
+            }
+            world.heal();
+            let all = || reached.load(Relaxed) == asked;
+            assert!(
+                world.holds_within(Duration::from_secs(2), all).await,
+                "LIVE: seed {seed}: {reached:?} of {asked} barriers were answered after a silence of {silence_ms} ms"
+            );
+        });
+    }
+}
+
+/// A disk is lost that had an acknowledged write, and the machine comes back with a blank one, while the only other disk
+/// with that write is away: whoever has neither must not find a majority.
+#[test]
+fn a_blank_disk_does_not_pass_for_the_one_that_was_lost() {
+    for seed in 0..3 {
+        world::run(seed, move |world| async move {
+            let leader = started(&world).await;
+            let (loses, lags) = ((leader + 1) % 3, (leader + 2) % 3);
+            world.cut_off(lags);
+            world.propose_and_wait(leader, create("/acknowledged".to_owned())).await;
+            world.end(leader, End::Kill).await;
+            world.end(loses, End::PowerLoss).await;
+            world.lose_disk(loses);
+            world.boot(loses).await;
+            world.heal();
+            let leads = world.holds_within(Duration::from_secs(5), || world.leader().is_some()).await;
+            assert!(
+                !leads || world.exists(lags, "/acknowledged"),
+                "DUR: seed {seed}: member {lags} leads by the vote of a blank disk, and lost a write"
+            );
+            world.boot(leader).await;
+            world.wait_serving(lags, DEADLINE).await;
+            assert!(world.exists(lags, "/acknowledged"), "DUR: seed {seed}: an acknowledged write is lost");
+        });
+    }
+}
+
+/// A leader has an entry that nobody else has, and everybody loses the power. Whoever forgot its vote then votes in the same
+/// term again, and the entries of two leaders of one term cannot be told apart.
+#[test]
+fn no_term_has_two_leaders_when_all_lost_their_power() {
+    for seed in 0..3 {
+        world::run(seed, move |world| async move {
+            let first = started(&world).await;
+            world.cut_off(first);
+            world.propose(first, create("/of-the-first".to_owned()));
+            world.sleep(Duration::from_millis(20)).await;
+            world.crash_all().await;
+            let others = [(first + 1) % 3, (first + 2) % 3];
+            for member in others {
+                world.boot(member).await;
+            }
+            world.wait_all_serving(DEADLINE).await;
+            world.propose_and_wait(others[0], create("/of-the-second".to_owned())).await;
+            world.boot(first).await;
+            world.heal();
+            world.wait_all_serving(DEADLINE).await;
+            let equal = || {
+                let states = [0, 1, 2].map(|member| {
+                    let ensemble = world.member(member);
+                    let state = ensemble.state().read();
+                    (state.applied(), state.digest())
+                });
+                states.iter().all(|state| *state == states[0])
+            };
+            assert!(
+                world.holds_within(DEADLINE, equal).await,
+                "EQ: seed {seed}: two leaders of one term, and members that do not agree"
+            );
+        });
+    }
+}
+
+/// Everybody has begun new segments of the log when all lose their power.
+#[test]
+fn segments_of_the_log_survive_a_power_loss() {
+    /// Of which some thirty fill a segment.
+    const BYTES: usize = 2_000;
+    const WRITES: usize = 80;
+    for seed in 0..3 {
+        world::run(seed, move |world| async move {
+            started(&world).await;
+            for write in 0..WRITES {
+                let data = Bytes::from(vec![b'x'; BYTES]);
+                world.propose_and_wait(write % 3, create_with(format!("/write-{write}"), data)).await;
+            }
+            world.crash_all().await;
+            world.restart_all().await;
+            world.wait_all_serving(DEADLINE).await;
+            for write in 0..WRITES {
+                assert!(
+                    world.exists(0, &format!("/write-{write}")),
+                    "DUR: seed {seed}: write {write} is lost"
+                );
+            }
+        });
+    }
+}
+
+/// Many clients, and one leader for long enough that a change which nobody is told of is among what it does.
+#[test]
+fn clients_hear_of_every_change_that_they_watch() {
+    const CLIENTS: usize = 7;
+    for seed in 0..6 {
+        let outcome = random::judged(seed, Options::default(), |world| async move {
+            let first = started(&world).await;
+            world.end(first, End::Kill).await;
+            let led = || world.leader().is_some_and(|leader| leader != first);
+            assert!(world.holds_within(DEADLINE, led).await, "LIVE: nobody takes over");
+            world.boot(first).await;
+            world.wait_all_serving(DEADLINE).await;
+            let crowd = Crowd::start(&world, CLIENTS);
+            world.sleep(Duration::from_secs(5)).await;
+            crowd.end(&world).await;
+        });
+        assert!(outcome.findings.is_empty(), "{}", outcome.findings.join("\n"));
+    }
+}
