@@ -43,8 +43,8 @@ const FINDS: [(&str, &str, By); 15] = [
         "LIVE",
         By::Script("a_barrier_that_a_silent_quorum_did_not_answer_is_asked_again"),
     ),
-    ("endless-lease", "SES", By::Seed(1)),
-    ("hasty-expiry", "SES", By::Seed(1)),
+    ("endless-lease", "SES", By::Script("a_member_that_is_cut_off_serves_nobody_behind_its_lease")),
+    ("hasty-expiry", "SES", By::Script("a_leader_that_nobody_acknowledges_lets_no_session_go")),
     ("left-ephemeral", "SES", By::Seed(5)),
     ("lost-watch", "WAT", By::Script("clients_hear_of_every_change_that_they_watch")),
 ];

@@ -93,6 +93,53 @@ fn a_barrier_that_a_silent_quorum_did_not_answer_is_asked_again() {
     }
 }
 
+/// A leader is cut off from the others, and the client of a session goes on with one of those. The leader hears nothing of
+/// it; but nobody acknowledges the leader either, so it has no say in whether the session lives.
+#[test]
+fn a_leader_that_nobody_acknowledges_lets_no_session_go() {
+    const LIVELY: SessionId = SessionId(0x2222);
+    for seed in 0..3 {
+        world::run(seed, move |world| async move {
+            let leader = started(&world).await;
+            let other = (leader + 1) % 3;
+            let begin = Command::CreateSession { session: LIVELY, password: [2; 16], timeout_ms: 4_000 };
+            world.propose_and_wait(other, begin).await;
+            world.cut_off(leader);
+            for ping in 0..30 {
+                // Twice its timeout and the lease, then back with the others.
+                if ping == 25 {
+                    world.heal();
+                }
+                world.touch(other, LIVELY);
+                world.sleep(Duration::from_millis(500)).await;
+            }
+            world.wait_equal(DEADLINE).await;
+            assert!(
+                world.has_session(other, LIVELY),
+                "SES: seed {seed}: a session ended that its client kept"
+            );
+        });
+    }
+}
+
+/// A member that hears of nobody serves nobody once its lease has ended: a session may be gone by then, or another's.
+#[test]
+fn a_member_that_is_cut_off_serves_nobody_behind_its_lease() {
+    for seed in 0..3 {
+        world::run(seed, move |world| async move {
+            let leader = started(&world).await;
+            for member in [(leader + 1) % 3, leader] {
+                world.cut_off(member);
+                let serves = || world.serves(member);
+                let ended = world.holds_within(Duration::from_secs(3), || !serves()).await;
+                assert!(ended, "SES: seed {seed}: member {member} is alone and serves clients");
+                world.heal();
+                world.wait_all_serving(DEADLINE).await;
+            }
+        });
+    }
+}
+
 /// A disk is lost that had an acknowledged write, and the machine comes back with a blank one, while the only other disk
 /// with that write is away: whoever has neither must not find a majority.
 #[test]
