@@ -1,10 +1,10 @@
 //! What openraft sends to other members, over a [`Transport`].
 
 use std::future::Future;
-use std::io;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{io, iter};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -35,6 +35,9 @@ type Rpc<R, T> = Result<T, RPCError<TypeConfig<R>>>;
 /// Between attempts to reach a member that does not answer. Short, because a restarted member should be found
 /// again at once, and cheap, because an attempt is one refused connection.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+/// The first attempts: a stream often breaks without its member being away.
+const RETRY_FIRST: [Duration; 3] =
+    [Duration::from_millis(5), Duration::from_millis(20), Duration::from_millis(50)];
 
 /// Makes one [`PeerClient`] for each other member.
 pub struct Network<R> {
@@ -105,7 +108,7 @@ fn garbled<R: AsyncRuntime>(error: codec::DecodeError) -> RPCError<TypeConfig<R>
 
 impl<R: AsyncRuntime> NetBackoff<TypeConfig<R>> for PeerClient<R> {
     fn backoff(&self) -> Option<Backoff> {
-        Some(Backoff::new(std::iter::repeat(RETRY_INTERVAL)))
+        Some(Backoff::new(RETRY_FIRST.into_iter().chain(iter::repeat(RETRY_INTERVAL))))
     }
 }
 
@@ -154,17 +157,23 @@ impl<R: AsyncRuntime> NetStreamAppend<TypeConfig<R>> for PeerClient<R> {
         S: Stream<Item = AppendEntriesRequest<TypeConfig<R>>> + OptionalSend + Unpin + 'static,
     {
         Box::pin(async move {
+            let mut input = Some(input);
             let idle = self.idle.lock().take();
-            let stream = match idle {
-                Some(stream) => stream,
+            let (stream, next) = match idle {
+                Some(stream) => (stream, None),
                 None => {
+                    // openraft pauses after a failure where it makes the request, not before it asks for a stream: whoever
+                    // dials first dials a member that is away a thousand times a second.
+                    let next = next_of(&mut input).await.map(|request| codec::encode_append(&request));
+                    if next.is_none() {
+                        return Ok(stream::empty().boxed());
+                    }
                     let opened = R::timeout(option.hard_ttl(), self.open(StreamKind::Append)).await;
                     let opened = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-                    opened.map_err(unreachable::<R>)?
+                    (opened.map_err(unreachable::<R>)?, next)
                 }
             };
-            let appending =
-                Appending { input: Some(input), next: None, in_flight: 0, stream, idle: self.idle.clone() };
+            let appending = Appending { input, next, in_flight: 0, stream, idle: self.idle.clone() };
             Ok(stream::unfold(Some(appending), |appending| async { appending?.next_result::<R>().await })
                 .boxed())
         })

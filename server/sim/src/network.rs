@@ -54,6 +54,8 @@ struct Inner {
     /// How often each machine was unplugged: streams of an earlier time are broken.
     unplugged: BTreeMap<usize, u64>,
     carried_bytes: u64,
+    /// Streams that members wanted to open to nobody who listens.
+    refused: u64,
 }
 
 /// The two machines of a stream, as they were when it was opened.
@@ -73,6 +75,7 @@ impl SimNetwork {
             weather: Weather::default(),
             unplugged: BTreeMap::new(),
             carried_bytes: 0,
+            refused: 0,
         };
         SimNetwork { inner: Arc::new(Mutex::new(inner)) }
     }
@@ -114,6 +117,11 @@ impl SimNetwork {
     /// Of all frames that went on their way, whether or not they arrived.
     pub fn carried_bytes(&self) -> u64 {
         self.inner.lock().carried_bytes
+    }
+
+    /// How many streams of members found nobody who listens.
+    pub fn refused(&self) -> u64 {
+        self.inner.lock().refused
     }
 
     fn latency(&self) -> Duration {
@@ -187,7 +195,10 @@ impl SimNetwork {
             return Err(io::ErrorKind::NetworkDown.into());
         }
         let listener = self.inner.lock().listeners.get(&to.address).cloned();
-        let (member, ensemble) = listener.ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionRefused))?;
+        let Some((member, ensemble)) = listener else {
+            self.inner.lock().refused += 1;
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        };
         let ends = self.ends(from, member);
         if from != member {
             self.reach(from, member).await?;

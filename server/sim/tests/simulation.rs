@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use zke_consensus::MemberStatus;
 use zke_sim::chronicle::Line;
+use zke_sim::world::End;
 use zke_sim::{World, world};
 use zke_tree::{Command, WriteOp};
 use zke_wire::{Acl, SessionId};
@@ -117,6 +118,30 @@ fn a_silent_session_expires_and_a_touched_one_lives() {
         }
         assert!(world.has_session(0, SESSION));
         assert!(!world.has_session(0, SessionId(0x2222)));
+    });
+}
+
+/// Whoever is away is looked for a few times a second, however much there is for it, and found as soon as it is back.
+#[test]
+fn a_member_that_is_away_is_not_dialled_without_a_pause() {
+    world::run(5, |world: World| async move {
+        world.start_members(3).await;
+        world.wait_all_serving(Duration::from_secs(10)).await;
+        let away = (world.leader().expect("all serve") + 1) % 3;
+        let writer = (away + 1) % 3;
+        world.propose_and_wait(writer, create_session()).await;
+        world.end(away, End::Kill).await;
+        world.sleep(Duration::from_secs(1)).await;
+        let before = world.network().refused();
+        for write in 0..2_000 {
+            world.propose(writer, create(&format!("/write-{write}")));
+            world.sleep(Duration::from_millis(2)).await;
+        }
+        let a_second = (world.network().refused() - before) / 4;
+        // Ten of replication, and a heartbeat every 50 ms.
+        assert!((5..=40).contains(&a_second), "{a_second} times a second");
+        world.boot(away).await;
+        world.wait_serving(away, Duration::from_millis(500)).await;
     });
 }
 
