@@ -102,7 +102,7 @@ impl Decoder {
     }
 
     pub fn end(self) -> Decoded<()> {
-        if self.bytes.has_remaining() { Err(self.wrong()) } else { Ok(()) }
+        if self.is_at_end() { Ok(()) } else { Err(self.wrong()) }
     }
 
     pub fn vote(&mut self) -> Decoded<RaftVote> {

@@ -7,8 +7,6 @@ use zke_wire::SessionId;
 
 use crate::codec::{DecodeError, Decoder, put_blob};
 
-const SPACE: u8 = 13;
-
 /// Member to leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToLeader {
@@ -61,7 +59,7 @@ impl ToLeader {
                 touched.iter().for_each(|session| out.put_i64(session.0));
             }
             ToLeader::Space { low } => {
-                out.put_u8(SPACE);
+                out.put_u8(3);
                 out.put_u8((*low).into());
             }
         }
@@ -86,10 +84,7 @@ impl ToLeader {
                 let touched = (0..count).map(|_| decoder.i64().map(SessionId)).collect::<Result<_, _>>()?;
                 ToLeader::Lease { sent_ms, touched }
             }
-            SPACE => match decoder.u8()? {
-                low @ (0 | 1) => ToLeader::Space { low: low == 1 },
-                _ => return Err(DecodeError { what: WHAT }),
-            },
+            3 => ToLeader::Space { low: decoder.bool()? },
             _ => return Err(DecodeError { what: WHAT }),
         };
         decoder.end()?;
