@@ -14,13 +14,14 @@ const BUILD_LIMIT: Duration = Duration::from_secs(1_800);
 /// Two nights.
 const RUN_LIMIT: Duration = Duration::from_secs(48 * 3_600);
 /// What it takes, by the names of programs and of Debian's packages.
-pub const NEEDS: [(&str, &str); 7] = [
+pub const NEEDS: [(&str, &str); 8] = [
     ("setpriv", "util-linux"),
     ("unshare", "util-linux"),
     ("nsenter", "util-linux"),
     ("ip", "iproute2"),
     ("iptables", "iptables"),
     ("strace", "strace"),
+    ("faketime", "faketime"),
     ("mkfs.ext4", "e2fsprogs"),
 ];
 
@@ -35,6 +36,9 @@ pub struct Options {
     /// Begin runs for so long instead, as 90s, 30m or 2h.
     #[arg(long = "for", value_name = "TIME", conflicts_with = "runs")]
     time: Option<String>,
+    /// Of each row as many runs as the test plan states: most of a day.
+    #[arg(long, conflicts_with_all = ["runs", "time"])]
+    stated: bool,
     /// Of the first run of each row; the next run has the next one.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -57,6 +61,7 @@ pub fn run(checkout: &Checkout, options: &Options, progress: &Progress) -> Resul
         .args(options.mutant.iter().flat_map(|mutant| ["--mutant", mutant]));
     let torture = match &options.time {
         Some(time) => torture.args(["--for", time]),
+        None if options.stated => torture.arg("--stated"),
         None => torture.args(["--runs", &options.runs.to_string()]),
     };
     match (torture.within(RUN_LIMIT).shown()?, &options.mutant) {

@@ -75,13 +75,44 @@ impl<'a> Admin<'a> {
         Ok(((text, requests::fields(&stat)), children))
     }
 
-    /// Uses up so many zxids and changes nothing, since a refused write has a zxid too.
+    /// Uses up so many zxids and changes nothing, since a refused write has a zxid too. Many of them are one entry.
     pub fn use_zxids(&mut self, count: usize) -> Result<()> {
-        for _ in 0..count {
-            let refused = self.call(&Request::Delete { path: "/nobody-has-this".to_owned(), version: -1 })?;
-            ensure!(refused == Err(ErrorCode::NoNode), "deleting what is not there was answered {refused:?}");
+        self.delete_nothing(count, WINDOW)
+    }
+
+    /// Makes the log so many entries longer, at least, and changes nothing.
+    pub fn use_entries(&mut self, count: usize) -> Result<()> {
+        self.delete_nothing(count, 1)
+    }
+
+    /// Deletes what is not there so many times, as many at a time as said.
+    fn delete_nothing(&mut self, count: usize, window: usize) -> Result<()> {
+        let delete = Request::Delete { path: "/nobody-has-this".to_owned(), version: -1 };
+        for first in (0..count).step_by(window) {
+            let batch = window.min(count - first);
+            for _ in 0..batch {
+                self.connection.send(&delete)?;
+            }
+            for _ in 0..batch {
+                let refused = self.answer("a delete")?;
+                ensure!(
+                    refused == Err(ErrorCode::NoNode),
+                    "deleting what is not there was answered {refused:?}"
+                );
+            }
         }
         Ok(())
+    }
+
+    /// Creates a node that is not there, takes it away again, and says when the ensemble believed that to be: in ms since
+    /// the Unix epoch.
+    pub fn time_ms(&mut self) -> Result<i64> {
+        let (path, acl) = ("/zookeeper/clock".to_owned(), vec![Acl::open()]);
+        let create = Request::Create { path: path.clone(), data: None, acl, flags: 0, with_stat: true };
+        let Ok(Response::Create2 { stat, .. }) = self.call(&create)? else { bail!("{path} is not created") };
+        let left = self.delete(&path)?;
+        ensure!(left.is_none(), "a delete was answered {left:?}");
+        Ok(stat.ctime_ms)
     }
 
     /// Creates a node, or says why not.
@@ -117,14 +148,17 @@ impl<'a> Admin<'a> {
     }
 
     fn call(&mut self, request: &Request) -> Result<Result<Response, ErrorCode>> {
-        let what = || format!("wait for the answer to {:?}", request.op());
-        let xid = self.connection.send(request)?;
+        self.connection.send(request)?;
+        self.answer(&format!("{:?}", request.op()))
+    }
+
+    /// The next one: they come in the order of the requests.
+    fn answer(&mut self, to: &str) -> Result<Result<Response, ErrorCode>> {
+        let what = || format!("wait for the answer to {to}");
         let connection = &mut self.connection;
         let reply = async {
             loop {
-                if let Message::Reply(reply) = connection.next().await?
-                    && reply.xid == xid
-                {
+                if let Message::Reply(reply) = connection.next().await? {
                     return Ok::<_, zke_client::ClientError>(reply);
                 }
             }

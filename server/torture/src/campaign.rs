@@ -36,8 +36,21 @@ pub struct Campaign {
 pub enum Until {
     /// So many of each row.
     Runs(u64),
+    /// Of each row as many as the test plan states.
+    Stated,
     /// No run begins after so long.
     Elapsed(Duration),
+}
+
+impl Until {
+    /// Whether one more run of a row may begin, behind `runs` of it and so much time.
+    fn grants(&self, row: &Row, runs: u64, elapsed: Duration) -> bool {
+        match *self {
+            Until::Runs(limit) => runs < limit,
+            Until::Stated => runs < row.stated_runs,
+            Until::Elapsed(limit) => elapsed < limit,
+        }
+    }
 }
 
 /// What came of a campaign.
@@ -78,19 +91,16 @@ impl Campaign {
         let mut lines: Vec<Line> = self.rows.iter().map(line).collect();
         let begun = Instant::now();
         for round in 0.. {
-            if self.mutant.is_some() && lines.iter().all(Line::is_wrong) {
+            // One finding is all that a mutant is run for.
+            let goes_on = |line: &Line| {
+                (self.mutant.is_none() || !line.is_wrong())
+                    && self.until.grants(line.row, round, begun.elapsed())
+            };
+            if !lines.iter().any(goes_on) {
                 break;
             }
             for line in &mut lines {
-                let over = match self.until {
-                    Until::Runs(runs) => round >= runs,
-                    Until::Elapsed(limit) => begun.elapsed() >= limit,
-                };
-                if over {
-                    return Ok(table(lines));
-                }
-                // One finding is all that a mutant is run for.
-                if self.mutant.is_none() || !line.is_wrong() {
+                if goes_on(line) {
                     line.add(self.run_once(line.row, self.seed + round, &zkd)?);
                 }
             }

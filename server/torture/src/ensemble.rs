@@ -15,6 +15,7 @@ use zke_e2e::program::Program;
 use crate::network::Network;
 use crate::platter::Platter;
 use crate::rows::Row;
+use crate::wall_clock::WallClock;
 
 /// For a start of debug builds, or an election, on a busy machine.
 pub const SERVE_LIMIT: Duration = Duration::from_secs(60);
@@ -38,23 +39,32 @@ pub struct Ensemble {
     apply_levels: Vec<u32>,
     /// Of each member, where disks can lose their power.
     platters: Vec<Platter>,
+    /// Of each member, where clocks can jump.
+    clocks: Vec<WallClock>,
+    /// Where each epoch begins to count zxids.
+    first_counter: u32,
 }
 
 impl Ensemble {
     /// Starts the members of a row; returns when all serve. Their files are below `folder`.
     pub fn start(zkd: &Path, folder: &Path, row: &Row) -> Result<Ensemble> {
-        let Row { members, lines, loses_power, volume_mib, .. } = *row;
+        let Row { members, lines, loses_power, volume_mib, own_clocks, first_counter, .. } = *row;
         let network = Network::build(members)?;
         let processes = (0..members).map(|_| None).collect();
-        let (zkd, folder, platters) = (zkd.to_owned(), folder.to_owned(), Vec::new());
+        let (zkd, folder) = (zkd.to_owned(), folder.to_owned());
         let apply_levels = vec![APPLY_LEVELS[0]; members];
-        let mut ensemble = Ensemble { network, zkd, folder, processes, apply_levels, platters };
+        let (platters, clocks) = (Vec::new(), Vec::new());
+        let mut ensemble =
+            Ensemble { network, zkd, folder, processes, apply_levels, platters, clocks, first_counter };
         for member in 0..members {
             if let Some(mib) = volume_mib {
                 mount_volume(&ensemble.data(member), mib)?;
             }
             if loses_power {
                 ensemble.platters.push(Platter::make(&ensemble.data(member))?);
+            }
+            if own_clocks {
+                ensemble.clocks.push(WallClock::make(ensemble.data(member).with_extension("clock"))?);
             }
             fs::create_dir_all(ensemble.data(member)).context("make a disk")?;
             ensemble.number(member)?;
@@ -154,6 +164,11 @@ impl Ensemble {
         self.apply_levels[member] = apply_level;
     }
 
+    /// A member's time of day is ahead of the machine's by so many seconds from now on.
+    pub fn set_clock(&self, member: usize, ahead_s: i64) -> Result<()> {
+        self.clocks.get(member).context("members of this row have clocks of their own")?.set(ahead_s)
+    }
+
     /// Starts a member without waiting for it: alone it could not serve.
     pub fn launch(&mut self, member: usize) -> Result<()> {
         ensure!(self.processes[member].is_none(), "member {member} runs already");
@@ -162,6 +177,8 @@ impl Ensemble {
             .inside(member)
             .args(["setpriv", "--pdeathsig", "KILL", "--", "env"])
             .arg(format!("ZKE_APPLY_LEVEL={}", self.apply_levels[member]))
+            .arg(format!("ZKE_FIRST_COUNTER={}", self.first_counter))
+            .args(self.clocks.get(member).iter().flat_map(|clock| clock.environment()))
             .arg(&self.zkd)
             .arg("--config")
             .arg(self.data(member).with_extension("cfg"));

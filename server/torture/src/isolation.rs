@@ -10,6 +10,8 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use zke_e2e::program::Program;
 
+use crate::wall_clock;
+
 /// A command that runs this very program in namespaces of its own, and ends with the process that starts it. Needs root.
 pub fn isolated() -> Result<Command> {
     let own = std::env::current_exe().context("find this program")?;
@@ -34,6 +36,9 @@ pub fn missing() -> Vec<&'static str> {
     let tools = ["setpriv", "unshare", "nsenter", "ip", "iptables", "strace", "mkfs.ext4"];
     let mut missing: Vec<_> =
         tools.into_iter().filter(|tool| zke_e2e::program::find(tool).is_none()).collect();
+    if wall_clock::library().is_none() {
+        missing.push("libfaketime");
+    }
     // Only root can read it.
     if std::fs::read_dir(Path::new("/proc/1/fd")).is_err() {
         missing.push("root");

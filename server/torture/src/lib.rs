@@ -23,3 +23,4 @@ mod network;
 mod platter;
 mod record;
 mod scene;
+mod wall_clock;

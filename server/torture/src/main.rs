@@ -20,6 +20,9 @@ struct Arguments {
     /// Begin runs for so long instead, as 90s, 30m or 2h
     #[arg(long = "for", value_name = "TIME", value_parser = duration, conflicts_with = "runs")]
     for_: Option<Duration>,
+    /// Of each row as many runs as the test plan states: most of a day
+    #[arg(long, conflicts_with_all = ["runs", "for_"])]
+    stated: bool,
     /// Of the first run of each row; the next run has the next one
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -51,7 +54,11 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<bool> {
-    let until = arguments.for_.map_or(Until::Runs(arguments.runs), Until::Elapsed);
+    let until = match arguments.for_ {
+        Some(time) => Until::Elapsed(time),
+        None if arguments.stated => Until::Stated,
+        None => Until::Runs(arguments.runs),
+    };
     let Arguments { rows, seed, mutant, zkd, keep: folder, .. } = arguments;
     let table = Campaign { rows: campaign::chosen(&rows)?, seed, until, zkd, folder, mutant }.run()?;
     print!("\n{table}");

@@ -16,6 +16,15 @@ pub fn apply_level() -> u32 {
     *ASKED.get_or_init(|| env::var("ZKE_APPLY_LEVEL").ok().and_then(|level| level.parse().ok()).unwrap_or(1))
 }
 
+/// Where the counter of zxids begins in each epoch: `ZKE_FIRST_COUNTER`, without it 0. Near its end, every epoch of a test
+/// gets there. The same for all members of an ensemble, and for all that ever apply its log.
+pub fn first_counter() -> u32 {
+    static ASKED: OnceLock<u32> = OnceLock::new();
+    *ASKED.get_or_init(|| {
+        env::var("ZKE_FIRST_COUNTER").ok().and_then(|counter| counter.parse().ok()).unwrap_or(0)
+    })
+}
+
 /// All there are. Each stands in the sources once more, where it is wrong.
 pub const MUTANTS: [&str; 15] = [
     "ack-before-fsync",

@@ -76,7 +76,7 @@ impl State {
     /// entry of a higher term raises the zxid's epoch by one; the entry itself consumes no zxid.
     pub fn begin_entry(&mut self, index: LogIndex, term: Term) {
         if term > self.facts.applied.1 {
-            self.facts.zxid = Zxid::new(self.facts.zxid.epoch() + 1, 0);
+            self.facts.zxid = Zxid::new(self.facts.zxid.epoch() + 1, first_counter());
         }
         self.facts.applied = (index, term);
     }
@@ -291,6 +291,14 @@ impl Reply {
     }
 }
 
+/// What an election begins to count from.
+fn first_counter() -> u32 {
+    #[cfg(feature = "fault")]
+    return crate::fault::first_counter();
+    #[cfg(not(feature = "fault"))]
+    0
+}
+
 fn tree_of_fresh_zookeeper() -> Tree {
     let mut tree = Tree::new();
     let open = [Acl::open()];
@@ -303,4 +311,48 @@ fn tree_of_fresh_zookeeper() -> Tree {
     // Upstream makes the node and then sets this list "at version -1", which stays visible.
     tree.replace_acl(config, &readable, -1);
     tree
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn applied(state: &mut State, command: &Command) -> Result<Reply, ErrorCode> {
+        state.apply_command(command, &mut Scratch::default())
+    }
+
+    #[test]
+    fn the_epoch_rises_when_its_counter_is_used_up() {
+        let mut state = State::new();
+        state.facts.zxid = Zxid::new(3, u32::MAX - 1);
+        let mut consume = || {
+            let refused = applied(&mut state, &Command::Refused { code: ErrorCode::QuotaExceeded });
+            assert_eq!(refused, Err(ErrorCode::QuotaExceeded));
+            state.last_zxid()
+        };
+        assert_eq!([consume(), consume()], [Zxid::new(3, u32::MAX), Zxid::new(4, 0)]);
+        state.begin_entry(LogIndex(1), Term(1));
+        assert_eq!(state.last_zxid(), Zxid::new(5, 0));
+    }
+
+    #[test]
+    fn names_of_sequential_nodes_go_on_behind_2_to_the_31() {
+        const SEQUENTIAL: i32 = 2;
+        let mut state = State::new();
+        let session = SessionId(7);
+        let begin = Command::CreateSession { session, password: [1; 16], timeout_ms: 10_000 };
+        applied(&mut state, &begin).expect("a session begins");
+        let root = state.tree.root();
+        state.tree.change_extra(root, |extra| extra.cversion = i64::from(i32::MAX));
+        let mut created = || {
+            let (path, acl) = ("/n-".to_owned(), vec![Acl::open()]);
+            let op = WriteOp::Create { path, data: None, acl, flags: SEQUENTIAL, with_stat: false };
+            let command = Command::Client { session, attach_epoch: 0, identities: Vec::new(), op };
+            match applied(&mut state, &command) {
+                Ok(Reply::Created { path, .. }) => path,
+                other => panic!("a create was answered {other:?}"),
+            }
+        };
+        assert_eq!([created(), created()], ["/n-2147483647", "/n-2147483648"]);
+    }
 }

@@ -417,7 +417,7 @@ impl Tree {
         }
     }
 
-    fn change_extra(&mut self, place: Place, change: impl FnOnce(&mut Extra)) {
+    pub fn change_extra(&mut self, place: Place, change: impl FnOnce(&mut Extra)) {
         self.keep_for_snapshot(place.slot);
         self.digest = self.digest.wrapping_sub(self.stat_digest(place));
         change(self.extra_mut(place.slot));

@@ -52,7 +52,7 @@ pub fn flips(scene: &mut Scene) -> Result<()> {
 /// Some, on every member.
 fn make_snapshots(scene: &Scene) -> Result<()> {
     let mut admin = scene.admin(scene.ensemble.leader()?)?;
-    admin.use_zxids(500)?;
+    admin.use_entries(500)?;
     admin.close()
 }
 
@@ -188,7 +188,6 @@ fn serves_nobody(scene: &mut Scene, member: usize) -> Result<()> {
     Ok(())
 }
 
-/// As an administrator does: the server leaves, its directory is emptied, and it joins as a new one.
 /// While the change is under way the members of before are needed too.
 fn votes_for_good(scene: &Scene, member: usize) -> Result<bool> {
     let votes = matches!(scene.ensemble.mode(member).as_deref(), Some("follower" | "leader"));
@@ -196,6 +195,7 @@ fn votes_for_good(scene: &Scene, member: usize) -> Result<bool> {
     Ok(votes && figure(leader, "zkd_voter_sets")? < 2.0)
 }
 
+/// As an administrator does: the server leaves, its directory is emptied, and it joins as a new one.
 fn replace(scene: &mut Scene, member: usize) -> Result<()> {
     let name = format!("replacement of member {member}");
     scene.survives(&name, |scene| {

@@ -7,7 +7,7 @@ use crate::scene::Scene;
 /// A snapshot each 300 entries, and 60 kept behind it, but that the log is cut in steps of 1,024.
 pub const OFTEN: &str = "snapCount=300\n";
 /// Further than the log goes back then.
-const FAR: usize = 2_000;
+const FAR: usize = 2_500;
 
 /// T16. Killed at random moments after it was started, of which some are in the middle of the snapshot; then two snapshots
 /// in a row.
@@ -39,7 +39,7 @@ pub fn cut_short(scene: &mut Scene) -> Result<()> {
 fn go_far(scene: &Scene) -> Result<()> {
     let leader = scene.ensemble.leader()?;
     let mut admin = scene.admin(leader)?;
-    admin.use_zxids(FAR)?;
+    admin.use_entries(FAR)?;
     scene.note(&format!("{FAR} entries further"));
     admin.close()
 }
