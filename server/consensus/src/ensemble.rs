@@ -24,6 +24,7 @@ use crate::flush_watch::{Flushes, IsFull};
 use crate::leader::Leading;
 use crate::lease::{ServingLease, lease_ms};
 use crate::link::Barriers;
+use crate::log_size::LogSize;
 use crate::log_store::LogStore;
 use crate::member::{Member, Refusal};
 use crate::network::Network;
@@ -200,6 +201,7 @@ impl<R: AsyncRuntime> Ensemble<R> {
         let id = origin.member.0;
         let flushes = Arc::new(Flushes::default());
         let look = space::look_at(disk, store, log.reserve());
+        let log_size = LogSize::new(log.reader(), segment_bytes, options.snapshot_log_bytes);
         let reader = log.reader();
         let is_full: IsFull = Box::new(move || reader.waits_for_space());
         let raft = match drivers {
@@ -245,6 +247,7 @@ impl<R: AsyncRuntime> Ensemble<R> {
         detach::<R>(inner.clone().run_serving());
         detach::<R>(inner.clone().run_flush_watch(flushes, is_full));
         detach::<R>(inner.clone().run_space(look, space_worker));
+        detach::<R>(inner.clone().run_log_size(log_size));
         Ok(Ensemble { inner })
     }
 

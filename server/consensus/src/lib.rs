@@ -31,6 +31,7 @@ mod leader;
 mod lease;
 mod link;
 mod link_frame;
+mod log_size;
 mod log_store;
 mod member;
 mod network;

@@ -24,6 +24,9 @@ pub struct Options {
     pub container_check_interval_ms: u64,
     /// A snapshot is taken after so many applied entries. ZooKeeper's snapCount is of the same size.
     pub snapshot_entries: u64,
+    /// Or after so many bytes of the log, since an entry may hold one small write or hundreds of large ones. In whole
+    /// segments. Half of it is kept behind a snapshot, at most.
+    pub snapshot_log_bytes: u64,
     /// Entries kept behind a snapshot, so that a member that was away for a moment needs no snapshot.
     pub keep_entries: u64,
     /// Let clients in as soon as there is a leader: for an ensemble without an operator to decide it.
@@ -42,6 +45,8 @@ impl Default for Options {
             // As ZooKeeper.
             container_check_interval_ms: 60_000,
             snapshot_entries: 100_000,
+            // Read back at a start within seconds, and small on the volumes that people give to such a service.
+            snapshot_log_bytes: 1 << 30,
             keep_entries: 20_000,
             serve_at_once: false,
             settings: Settings::default(),

@@ -39,6 +39,8 @@ const REFUSED: ErrorCode = ErrorCode::QuotaExceeded;
 #[derive(Debug, Default)]
 pub(crate) struct Space {
     low: AtomicBool,
+    /// For snapshots, at the last look; 0 before the first.
+    available_bytes: AtomicU64,
     /// The link to the leader hears of a change.
     changed: Notify,
     /// Writes refused while this member led.
@@ -52,6 +54,10 @@ impl Space {
 
     pub(crate) fn report(&self) -> ToLeader {
         ToLeader::Space { low: self.low.load(Relaxed) }
+    }
+
+    pub(crate) fn available_bytes(&self) -> u64 {
+        self.available_bytes.load(Relaxed)
     }
 
     pub(crate) fn is_low(&self) -> bool {
@@ -138,6 +144,7 @@ impl<R: AsyncRuntime> Inner<R> {
             match looked {
                 Ok(Ok(room)) => {
                     failed = false;
+                    self.space.available_bytes.store(room.available, Relaxed);
                     if self.space.set_low(room.is_low()) {
                         say_low(room);
                         looks = 0;

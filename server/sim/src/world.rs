@@ -394,6 +394,11 @@ impl World {
         disk.set_capacity_bytes(if full { disk.used_bytes() } else { u64::MAX });
     }
 
+    /// Of a machine's disk.
+    pub fn used_bytes(&self, member: usize) -> u64 {
+        self.disk(member).used_bytes()
+    }
+
     pub fn seed(&self) -> u64 {
         self.inner.seed
     }

@@ -220,6 +220,16 @@ impl<D: Disk> LogReader<D> {
         self.view.head().purged
     }
 
+    /// How many segments were begun since the one in which the entry at `index` stands; 0 for one that is not written yet.
+    pub fn segments_behind(&self, index: u64) -> u32 {
+        self.view.segments_behind(index)
+    }
+
+    /// The last entry that has `segments` whole segments and more between it and the entry at `index`, if there is one.
+    pub fn last_before(&self, index: u64, segments: u32) -> Option<u64> {
+        self.view.last_before(index, segments)
+    }
+
     pub fn vote(&self) -> Option<Vote> {
         self.view.head().vote
     }

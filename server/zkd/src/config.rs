@@ -55,6 +55,8 @@ pub struct Config {
     pub container_check_interval_ms: i32,
     /// `snapCount`, above 0: a snapshot is taken after so many entries of the log.
     pub snap_count: i32,
+    /// `snapSizeLimitInKb`, in bytes: a snapshot is taken after so many of the log, too.
+    pub snap_size_limit: u64,
     /// Connections from one source address; `None` is without limit.
     pub max_client_cnxns: Option<NonZeroU32>,
     /// Connections from everywhere; `None` leaves it to the limit on open files.

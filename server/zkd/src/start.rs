@@ -247,6 +247,7 @@ fn setup(
             snapshot_entries,
             // A fifth, as with the defaults of both.
             keep_entries: (snapshot_entries / 5).max(1),
+            snapshot_log_bytes: config.snap_size_limit,
             serve_at_once: !managed,
             settings: config.replicated(),
             configured: members.configured(config),

@@ -74,6 +74,23 @@ impl Index {
         self.slots.get_mut(usize::try_from(index.checked_sub(self.first)?).ok()?)
     }
 
+    /// In which segment an entry stands, once it is written. What is purged counts as standing where the first is that
+    /// is not.
+    pub fn segment_of(&self, index: u64) -> Option<u32> {
+        match self.slot(index.max(self.first))? {
+            Slot::At(position) => Some(position.segment),
+            Slot::Pending(_) => None,
+        }
+    }
+
+    /// The last entry that stands in a segment before this one.
+    pub fn last_before(&self, segment: u32) -> Option<u64> {
+        // Later entries are written later, so their segments never fall.
+        let is_before = |slot: &Slot| matches!(slot, Slot::At(at) if at.segment < segment);
+        let count = self.slots.partition_point(is_before);
+        (self.first + count as u64).checked_sub(1).filter(|_| count > 0)
+    }
+
     /// Whether `ids` may be appended, all of them.
     pub fn check_append(&self, ids: impl Iterator<Item = LogId>) -> Result<(), Misfit> {
         let mut last = self.head.last;

@@ -144,6 +144,20 @@ impl<F: DiskFile> View<F> {
         self.inner.read().index.head()
     }
 
+    /// See [`super::LogReader::segments_behind`].
+    pub fn segments_behind(&self, index: u64) -> u32 {
+        let inner = self.inner.read();
+        let newest = inner.segments.back().map(|source| source.number);
+        newest.zip(inner.index.segment_of(index)).map_or(0, |(newest, segment)| newest - segment)
+    }
+
+    /// See [`super::LogReader::last_before`].
+    pub fn last_before(&self, index: u64, segments: u32) -> Option<u64> {
+        let inner = self.inner.read();
+        let segment = inner.index.segment_of(index)?.checked_sub(segments)?;
+        inner.index.last_before(segment)
+    }
+
     /// See [`super::LogReader::entries`].
     pub fn entries(&self, range: Range<u64>, max_bytes: usize) -> Result<Vec<Entry>, StorageError> {
         let (runs, tail) = self.inner.read().plan(range, max_bytes);

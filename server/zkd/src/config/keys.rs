@@ -190,7 +190,7 @@ pub(super) const KEYS: &[(&str, Effect)] = &[
     // The disk.
     ("preAllocSize", NotNeeded(LOG)),
     ("snapCount", Honoured),
-    ("snapSizeLimitInKb", NotNeeded(LOG)),
+    ("snapSizeLimitInKb", Honoured),
     ("snapshotSizeFactor", NotNeeded(LOG)),
     ("commitLogCount", NotNeeded("entries are kept for members that lag a little")),
     ("txnLogSizeLimitInKb", NotNeeded(LOG)),

@@ -72,7 +72,7 @@ fn every_setting_is_understood() {
     let config = config(
         "dataDir=DATA\ndataLogDir=/log\nclientPort=2199\nclientPortAddress=::1\ntickTime=2000\n\
          initLimit=7\nsyncLimit=3\nminSessionTimeout=-1\nmaxSessionTimeout=90000\nmaxClientCnxns=0\n\
-         znode.container.checkIntervalMs=500\nsnapCount=1000\n4lw.commands.whitelist=ruok, mntr\nadmin.serverPort=9080\nadmin.serverAddress=127.0.0.1\n\
+         znode.container.checkIntervalMs=500\nsnapCount=1000\nsnapSizeLimitInKb=262144\n4lw.commands.whitelist=ruok, mntr\nadmin.serverPort=9080\nadmin.serverAddress=127.0.0.1\n\
          metricsProvider.httpPort=7001\nDigestAuthenticationProvider.superDigest=super:abc=\n",
     );
     assert_eq!(config.log_dir, Path::new("/log"));
@@ -80,6 +80,7 @@ fn every_setting_is_understood() {
     assert_eq!((config.tick_ms, config.init_limit_ticks, config.sync_limit_ticks), (2000, 7, 3));
     assert_eq!(config.session_timeout, SessionTimeoutBounds { min_ms: 4000, max_ms: 90_000 });
     assert_eq!((config.container_check_interval_ms, config.snap_count), (500, 1000));
+    assert_eq!(config.snap_size_limit, 256 << 20);
     assert_eq!(config.max_client_cnxns, None);
     assert_eq!(config.four_letter_words, Whitelist::Words(vec!["ruok".to_owned(), "mntr".to_owned()]));
     assert_eq!(config.security.super_digest, Some(Secret::new("super:abc=")));

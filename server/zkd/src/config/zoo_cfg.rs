@@ -11,6 +11,9 @@ use super::settings::{Setting, Settings};
 use super::{Config, ConfigError, Ensemble, SessionTimeoutBounds};
 use crate::four_letter::Whitelist;
 
+/// In bytes. ZooKeeper's is four times as large; ours is read back at each start.
+const SNAP_SIZE_LIMIT: u64 = 1 << 30;
+
 /// What `--data-dir` alone means: for a laptop, so reachable from there only.
 pub(super) fn standalone(settings: &mut Settings, data_dir: &Path) -> Result<Config, ConfigError> {
     let here = Host::parse("127.0.0.1");
@@ -185,6 +188,7 @@ fn finish(
             .take_as("znode.container.checkIntervalMs", Setting::positive)?
             .unwrap_or(60_000),
         snap_count: settings.take_as("snapCount", Setting::positive)?.unwrap_or(100_000),
+        snap_size_limit: settings.take_as("snapSizeLimitInKb", read_kib)?.unwrap_or(SNAP_SIZE_LIMIT),
         max_client_cnxns: settings.take_as("maxClientCnxns", read_limit)?.unwrap_or(NonZeroU32::new(60)),
         max_cnxns: settings.take_as("maxCnxns", read_limit)?.flatten(),
         outstanding_max: settings.take_as("globalOutstandingLimit", read_limit)?.flatten(),
@@ -242,6 +246,13 @@ fn take_session_timeout(settings: &mut Settings, tick_ms: i32) -> Result<Session
 fn read_limit(setting: &Setting) -> Result<Option<NonZeroU32>, ConfigError> {
     let limit: Option<u32> = setting.value.parse().ok();
     limit.map(NonZeroU32::new).ok_or_else(|| setting.refused("write a number, or 0 for no limit"))
+}
+
+/// As ZooKeeper, which takes none by size where it is not above 0.
+fn read_kib(setting: &Setting) -> Result<u64, ConfigError> {
+    let kib: Option<i64> = setting.value.parse().ok();
+    let kib = kib.ok_or_else(|| setting.refused("write a number of KiB, or 0 for no limit"))?;
+    Ok(u64::try_from(kib).ok().filter(|kib| *kib > 0).map_or(u64::MAX, |kib| kib.saturating_mul(1 << 10)))
 }
 
 /// In decimal or, as its users copy it from ZooKeeper's documentation, in hex.
