@@ -19,6 +19,7 @@ use zke_storage::{
 };
 use zke_tree::{Command, LogIndex, Origin, State, expect_apply_level};
 
+use crate::agreement::Divergence;
 use crate::clock::Clock;
 use crate::flush_watch::{Flushes, IsFull};
 use crate::leader::Leading;
@@ -114,6 +115,9 @@ pub(crate) struct Inner<R: AsyncRuntime> {
     pub(crate) lease: ServingLease,
     pub(crate) solitude: Arc<Solitude>,
     pub(crate) space: Space,
+    pub(crate) divergence: Divergence,
+    /// Comparisons of states that did not agree, while this member led.
+    pub(crate) disagreements: AtomicU64,
     pub(crate) barriers: Barriers,
     pub(crate) leading: Mutex<Option<Leading<R>>>,
     pub(crate) leading_changed: Notify,
@@ -137,6 +141,7 @@ impl<R: AsyncRuntime> Ensemble<R> {
         let setup = crate::fault::setup(setup);
         let Setup { disk, log_disk, segment_bytes, drivers, options, .. } = setup;
         let mut identity = Identity::load_or_mint(&disk, || setup.fresh_member_id)?;
+        identity.expect_agreement()?;
         if identity.state == DiskState::Renewing {
             tracing::warn!(member = %identity.member, "setting the data of a retired member aside");
             identity = identity.renew(&disk, &log_disk, || setup.fresh_member_id)?;
@@ -232,6 +237,8 @@ impl<R: AsyncRuntime> Ensemble<R> {
             lease: ServingLease::default(),
             solitude,
             space: Space::default(),
+            divergence: Divergence::default(),
+            disagreements: AtomicU64::new(0),
             barriers: Barriers::default(),
             leading: Mutex::new(None),
             leading_changed: Notify::new(),
@@ -323,13 +330,17 @@ impl<R: AsyncRuntime> Ensemble<R> {
         Ok(self.inner.clone().serve_stream(hello, stream))
     }
 
-    /// Completes when this member cannot go on: a failed disk, one that hung while this member led, or an entry that
-    /// this binary cannot read. The process has to end then.
+    /// Completes when this member cannot go on: a failed disk, one that hung while this member led, a state that is not
+    /// the others', or an entry that this binary cannot read. The process has to end then.
     pub async fn failed(&self) -> String {
         tokio::select! {
             reason = self.raft_stopped() => reason,
             () = self.inner.hung.notified() => {
                 "the disk did not finish a flush for three seconds, and no other member took over".to_owned()
+            }
+            index = self.inner.divergence.found() => {
+                self.inner.leave_diverged().await;
+                format!("behind entry {} a majority of the members has another state than this one", index.0)
             }
         }
     }

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use zke_tree::{Command, CorruptProposal, MemberId, Origin, Proposal, Session};
 use zke_wire::SessionId;
 
+use crate::agreement::Agreement;
 use crate::codec::term_of;
 use crate::ensemble::{Inner, detach};
 use crate::link_frame::{FromLeader, ToLeader};
@@ -58,9 +59,16 @@ pub(crate) struct Leading<R: AsyncRuntime> {
     low_on_space: BTreeSet<MemberId>,
     /// What members said with their links in this term.
     pub(crate) apply_levels: BTreeMap<MemberId, u32>,
+    pub(crate) agreement: Agreement,
 }
 
 impl<R: AsyncRuntime> Leading<R> {
+    /// To these members.
+    pub(crate) fn links_of(&self, members: &BTreeSet<MemberId>) -> Vec<mpsc::Sender<Bytes>> {
+        let links = self.links.iter().filter(|(origin, _)| members.contains(&origin.member));
+        links.map(|(_, link)| link.clone()).collect()
+    }
+
     /// Starts or ends holding new proposals back. At the end, the frames that tell each origin where to go on.
     pub(crate) fn hold(&mut self, holding: bool) -> Vec<(mpsc::Sender<Bytes>, Bytes)> {
         self.holding = holding;
@@ -122,6 +130,7 @@ impl<R: AsyncRuntime> Inner<R> {
             holding: false,
             low_on_space: BTreeSet::new(),
             apply_levels: BTreeMap::new(),
+            agreement: Agreement::default(),
         });
         self.leading_changed.notify_waiters();
         detach::<R>(self.clone().resolve_fates(term, resolving));
@@ -336,6 +345,7 @@ impl<R: AsyncRuntime> Inner<R> {
                         drop(permit);
                     });
                 }
+                ToLeader::State(seen) => self.hear_state(term, origin.member, seen),
                 ToLeader::Space { low } => self.hear_space(term, origin.member, low),
                 ToLeader::Lease { sent_ms, touched } => {
                     if !self.has_member(origin.member) {

@@ -14,6 +14,7 @@
 
 mod acceptor;
 mod administration;
+mod agreement;
 mod apply_level;
 mod capture;
 pub mod clock;

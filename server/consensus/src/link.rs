@@ -162,6 +162,7 @@ impl<R: AsyncRuntime> Inner<R> {
                     Some(self.lease_request(&mut underway))
                 }
                 () = self.space.changed() => Some(self.space.report()),
+                seen = self.replica.reports().next() => Some(ToLeader::State(seen)),
                 () = self.barriers.asked.notified() => underway.ask(self.barriers.take()),
                 () = self.proposals.more_to_send() => {
                     while let Some(batch) = self.proposals.next_batch() {
@@ -208,6 +209,7 @@ impl<R: AsyncRuntime> Inner<R> {
                 self.lease.granted(sent_ms, self.lease_ms);
                 self.review_serving();
             }
+            Ok(FromLeader::Diverged { index }) => self.hear_divergence(index),
             Err(error) => tracing::warn!(%error, "ignoring a frame from the leader"),
         }
     }

@@ -3,8 +3,10 @@
 //! Not part of Raft: proposals on their way to the log, questions for a read barrier, and the serving lease.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use zke_tree::LogIndex;
 use zke_wire::SessionId;
 
+use crate::agreement::Seen;
 use crate::codec::{DecodeError, Decoder, put_blob};
 
 /// Member to leader.
@@ -18,6 +20,8 @@ pub enum ToLeader {
     Lease { sent_ms: u64, touched: Vec<SessionId> },
     /// Whether the sender has little room on its volumes. Not said of one that has always had enough.
     Space { low: bool },
+    /// What the sender's state is.
+    State(Seen),
 }
 
 /// Leader to member.
@@ -34,6 +38,10 @@ pub enum FromLeader {
     },
     LeaseGranted {
         sent_ms: u64,
+    },
+    /// A majority has another state behind this entry than you.
+    Diverged {
+        index: LogIndex,
     },
 }
 
@@ -62,6 +70,12 @@ impl ToLeader {
                 out.put_u8(3);
                 out.put_u8((*low).into());
             }
+            ToLeader::State(Seen { index, apply_level, digest }) => {
+                out.put_u8(4);
+                out.put_u64(index.0);
+                out.put_u32(*apply_level);
+                out.put_u64(*digest);
+            }
         }
         out.freeze()
     }
@@ -85,6 +99,11 @@ impl ToLeader {
                 ToLeader::Lease { sent_ms, touched }
             }
             3 => ToLeader::Space { low: decoder.bool()? },
+            4 => ToLeader::State(Seen {
+                index: LogIndex(decoder.u64()?),
+                apply_level: decoder.u32()?,
+                digest: decoder.u64()?,
+            }),
             _ => return Err(DecodeError { what: WHAT }),
         };
         decoder.end()?;
@@ -109,6 +128,10 @@ impl FromLeader {
                 out.put_u8(2);
                 out.put_u64(*sent_ms);
             }
+            FromLeader::Diverged { index } => {
+                out.put_u8(3);
+                out.put_u64(index.0);
+            }
         }
         out.freeze()
     }
@@ -120,6 +143,7 @@ impl FromLeader {
             0 => FromLeader::Resume { next_sequence: decoder.u64()? },
             1 => FromLeader::BarrierAt { id: decoder.u64()?, index: decoder.u64()? },
             2 => FromLeader::LeaseGranted { sent_ms: decoder.u64()? },
+            3 => FromLeader::Diverged { index: LogIndex(decoder.u64()?) },
             _ => return Err(DecodeError { what: WHAT }),
         };
         decoder.end()?;
@@ -138,6 +162,7 @@ mod tests {
             ToLeader::Barrier { id: 5 },
             ToLeader::Lease { sent_ms: 77, touched: vec![SessionId(-4), SessionId(9)] },
             ToLeader::Space { low: true },
+            ToLeader::State(Seen { index: LogIndex(512), apply_level: 2, digest: u64::MAX }),
         ];
         for frame in to_leader {
             assert_eq!(ToLeader::decode(frame.encode()).expect("own encoding"), frame);
@@ -146,6 +171,7 @@ mod tests {
             FromLeader::Resume { next_sequence: 1 },
             FromLeader::BarrierAt { id: 1, index: 2 },
             FromLeader::LeaseGranted { sent_ms: 3 },
+            FromLeader::Diverged { index: LogIndex(512) },
         ];
         for frame in from_leader {
             assert_eq!(FromLeader::decode(frame.encode()).expect("own encoding"), frame);

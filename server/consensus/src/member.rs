@@ -78,6 +78,11 @@ impl Member {
         self.turn_into(DiskState::Renewing)
     }
 
+    /// The state that is on this disk is not that of the others; durable on return.
+    pub fn diverge(&self) -> Result<(), StorageError> {
+        self.turn_into(DiskState::Diverged)
+    }
+
     fn turn_into(&self, state: DiskState) -> Result<(), StorageError> {
         let mut identity = self.identity.lock();
         let changed = Identity { state, ..identity.clone() };

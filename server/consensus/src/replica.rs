@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use zke_tree::{Applied, Command, LogIndex, Origin, Proposal, State, Term, expect_apply_level};
 use zke_wire::SessionId;
 
+use crate::agreement::Reports;
 use crate::codec::term_of;
 use crate::proposals::Proposals;
 use crate::types::{RaftEntry, RaftLogId, RaftStoredMembership};
@@ -42,6 +43,7 @@ pub struct Replica {
     origin: Origin,
     newest_apply_level: u32,
     proposals: Arc<Proposals>,
+    reports: Reports,
     observer: Arc<dyn Observer>,
     applied_index: AtomicU64,
     applied_more: Notify,
@@ -65,6 +67,7 @@ impl Replica {
             origin,
             newest_apply_level,
             proposals,
+            reports: Reports::default(),
             observer,
             applied_index,
             applied_more: Notify::new(),
@@ -78,6 +81,10 @@ impl Replica {
 
     pub fn observer(&self) -> &dyn Observer {
         &*self.observer
+    }
+
+    pub(crate) fn reports(&self) -> &Reports {
+        &self.reports
     }
 
     /// The last applied entry, `None` on a blank disk, and the last applied membership.
@@ -131,6 +138,11 @@ impl Replica {
         if let Some(proposal) = proposal {
             self.apply_proposal(&mut state, &proposal);
         }
+        #[cfg(feature = "fault")]
+        if zke_tree::fault::damage_at() == Some(index.0) {
+            state.damage();
+        }
+        self.reports.applied(&state);
         self.observer.entry_done(&state, index);
         // Before the lock is released: whoever sees the state sees an applied index at least as high.
         self.applied_index.store(index.0, Ordering::Release);

@@ -16,6 +16,8 @@ pub enum Serving {
 pub enum NotServing {
     #[error("this disk was retired from its ensemble: it has to be replaced under a new id")]
     Retired,
+    #[error("a majority of the members has another state than this one: its disk has to be replaced")]
+    Diverged,
     #[error("this disk is blank and waits to be brought into an ensemble")]
     Blank,
     #[error("the ensemble is being brought up and lets no clients in yet")]
@@ -39,6 +41,9 @@ impl<R: AsyncRuntime> Inner<R> {
         if self.member.is_retired() {
             return Some(NotServing::Retired);
         }
+        if self.divergence.is_known() {
+            return Some(NotServing::Diverged);
+        }
         if identity.ensemble.is_none() {
             return Some(NotServing::Blank);
         }
@@ -57,6 +62,9 @@ impl<R: AsyncRuntime> Inner<R> {
         #[cfg(feature = "fault")]
         if zke_tree::fault::is_on("endless-lease") {
             return true;
+        }
+        if self.divergence.is_known() {
+            return false;
         }
         self.lease.holds(self.clock.boot_ms()) || self.is_its_own_quorum()
     }

@@ -49,6 +49,8 @@ pub struct MemberStatus {
     pub low_on_space: bool,
     /// Writes that this member refused for want of room while it led.
     pub growth_refused: u64,
+    /// How often members' states did not agree while this member led.
+    pub disagreements: u64,
 }
 
 impl MemberStatus {
@@ -118,6 +120,7 @@ impl<R: AsyncRuntime> Inner<R> {
             newest_apply_level: self.options.newest_apply_level,
             low_on_space: self.space.is_low(),
             growth_refused: self.space.refused(),
+            disagreements: self.disagreements(),
         }
     }
 }

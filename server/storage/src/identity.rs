@@ -40,6 +40,8 @@ pub enum DiskState {
     Renewing,
     /// Told to begin an ensemble with the staged snapshot: at its next start it is a member.
     Restoring,
+    /// A majority of its ensemble agreed on another state than this member had: nothing is served from it again.
+    Diverged,
 }
 
 impl Identity {
@@ -99,6 +101,14 @@ impl Identity {
         self.save(disk)
     }
 
+    /// # Errors
+    /// If the state on this disk is known to be wrong.
+    pub fn expect_agreement(&self) -> Result<(), StorageError> {
+        let what =
+            "a majority of the ensemble has another state than this disk: replace it with an empty one";
+        if self.state == DiskState::Diverged { Err(StorageError::corrupt(FILE, 0, what)) } else { Ok(()) }
+    }
+
     /// Whether a log must be there already: for [`crate::LogOptions::must_exist`].
     pub fn has_log(&self) -> bool {
         self.state != DiskState::Blank
@@ -119,12 +129,14 @@ impl DiskState {
             DiskState::Retired => 3,
             DiskState::Renewing => 4,
             DiskState::Restoring => 5,
+            DiskState::Diverged => 6,
         }
     }
 
     fn from_code(code: u8) -> Option<DiskState> {
-        use DiskState::{Blank, Joining, Member, Renewing, Restoring, Retired};
-        [Blank, Joining, Member, Retired, Renewing, Restoring].into_iter().find(|state| state.code() == code)
+        use DiskState::{Blank, Diverged, Joining, Member, Renewing, Restoring, Retired};
+        let all = [Blank, Joining, Member, Retired, Renewing, Restoring, Diverged];
+        all.into_iter().find(|state| state.code() == code)
     }
 }
 

@@ -25,6 +25,12 @@ pub fn first_counter() -> u32 {
     })
 }
 
+/// Behind which entry of the log a bit flips in the state of this process: `ZKE_DAMAGE_AT`.
+pub fn damage_at() -> Option<u64> {
+    static ASKED: OnceLock<Option<u64>> = OnceLock::new();
+    *ASKED.get_or_init(|| env::var("ZKE_DAMAGE_AT").ok().and_then(|index| index.parse().ok()))
+}
+
 /// All there are. Each stands in the sources once more, where it is wrong.
 pub const MUTANTS: [&str; 15] = [
     "ack-before-fsync",

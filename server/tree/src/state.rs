@@ -291,6 +291,15 @@ impl Reply {
     }
 }
 
+#[cfg(feature = "fault")]
+impl State {
+    /// As a bit that flipped in memory, or a bug that only one member has: this state is not the others' any more.
+    pub fn damage(&mut self) {
+        let root = self.tree.root();
+        self.tree.change_extra(root, |extra| extra.cversion += 1);
+    }
+}
+
 /// What an election begins to count from.
 fn first_counter() -> u32 {
     #[cfg(feature = "fault")]

@@ -138,6 +138,7 @@ fn disk_state(status: &MemberStatus) -> api::DiskState {
     let named = status.members.contains_key(&status.identity.member);
     match status.identity.state {
         DiskState::Retired | DiskState::Renewing => api::DiskState::Retired,
+        DiskState::Diverged => api::DiskState::Corrupt,
         _ if status.identity.ensemble.is_none() => api::DiskState::Blank,
         _ if named => api::DiskState::Member,
         DiskState::Member if status.members.is_empty() => api::DiskState::Blank,

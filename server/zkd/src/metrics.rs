@@ -80,6 +80,8 @@ impl Families {
         }
         let help = "Writes refused for want of room while this member led";
         self.counter("zkd_growth_refused", help, status.growth_refused);
+        let help = "Comparisons of the members' states that did not agree while this member led";
+        self.counter("zkd_state_disagreements", help, status.disagreements);
         let roles = [
             ("leader", Role::Leader),
             ("follower", Role::Follower),

@@ -1,6 +1,7 @@
 //! Three real processes from three `server.N` lines: what a client keeps when members come and go.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod agreement;
 mod audit;
 mod members;
 #[path = "../client/raw.rs"]

@@ -125,20 +125,25 @@ impl Members {
     }
 
     pub fn start_again(&mut self, member: usize) {
-        self.start_process(member, None);
+        self.start_in(member, None);
     }
 
     /// Starts it to end by itself at a point of persistence; see `ZKE_CRASH_AT`.
     #[allow(dead_code, reason = "for the tests of transfers")]
     pub fn start_to_end_at(&mut self, member: usize, point: &str) {
-        self.start_process(member, Some(point));
+        self.start_in(member, [("ZKE_CRASH_AT", point)]);
     }
 
-    fn start_process(&mut self, member: usize, point: Option<&str>) {
+    /// Starts it with these in its environment.
+    pub fn start_in<'a>(
+        &mut self,
+        member: usize,
+        environment: impl IntoIterator<Item = (&'static str, &'a str)>,
+    ) {
         let log = fs::File::options().append(true).create(true).open(self.path(member, "log")).unwrap();
         let process = self
             .command(member)
-            .envs(point.map(|point| ("ZKE_CRASH_AT", point)))
+            .envs(environment)
             .arg("--config")
             .arg(self.path(member, "cfg"))
             .stdin(Stdio::null())
