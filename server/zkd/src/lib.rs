@@ -44,3 +44,4 @@ pub mod stats;
 pub mod tls;
 pub mod turns;
 pub mod view;
+pub mod workers;

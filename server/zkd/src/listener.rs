@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout};
 use crate::clients::Clients;
 use crate::config::Listen;
 use crate::entrance::{self, Entrance};
+use crate::workers::Workers;
 
 /// Connections that the kernel holds while we are busy: all clients of a member that died come at once.
 const BACKLOG: i32 = 4_096;
@@ -63,7 +64,7 @@ pub fn bind_address(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Serves clients on `socket` until [`Clients::stop`] is cancelled; then accepts nothing more, lets connections
 /// answer what they have read, and returns when they are gone, after [`DRAIN_TIMEOUT`] at the latest.
-pub async fn run(socket: TcpListener, entrance: Entrance, clients: Arc<Clients>) {
+pub async fn run(socket: TcpListener, entrance: Entrance, clients: Arc<Clients>, workers: Arc<Workers>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -71,7 +72,7 @@ pub async fn run(socket: TcpListener, entrance: Entrance, clients: Arc<Clients>)
             () = clients.stop.cancelled() => break,
             Some(ended) = connections.join_next() => report(ended),
             accepted = socket.accept() => match accepted {
-                Ok((stream, peer)) => admit(&mut connections, &clients, entrance, stream, peer),
+                Ok((stream, peer)) => admit(&mut connections, &clients, &workers, entrance, stream, peer),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a client");
                     sleep(ACCEPT_RETRY).await;
@@ -95,6 +96,7 @@ pub async fn run(socket: TcpListener, entrance: Entrance, clients: Arc<Clients>)
 fn admit(
     connections: &mut JoinSet<()>,
     clients: &Arc<Clients>,
+    workers: &Workers,
     entrance: Entrance,
     stream: TcpStream,
     peer: SocketAddr,
@@ -110,11 +112,21 @@ fn admit(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
     }
+    // A socket is woken by the runtime that it belongs to, which is that of the listener so far.
+    let stream = match stream.into_std() {
+        Ok(stream) => stream,
+        Err(error) => return tracing::debug!(%peer, %error, "cannot hand a client to its thread"),
+    };
     let clients = Arc::clone(clients);
-    connections.spawn(async move {
-        entrance::serve(&clients, stream, peer, entrance).await;
-        drop(seat);
-    });
+    let (worker, place) = workers.place();
+    let served = async move {
+        match TcpStream::from_std(stream) {
+            Ok(stream) => entrance::serve(&clients, stream, peer, entrance).await,
+            Err(error) => tracing::warn!(%peer, %error, "cannot wait for what a client says"),
+        }
+        drop((seat, place));
+    };
+    connections.spawn_on(served, worker);
 }
 
 fn report(ended: Result<(), tokio::task::JoinError>) {

@@ -27,6 +27,7 @@ use crate::config::{Config, Ensemble as Members, Loaded, Managed, PeerTls, Role,
 use crate::entrance::Entrance;
 use crate::hub::Hub;
 use crate::stats::Stats;
+use crate::workers::{self, Workers};
 use crate::{http, listener, shutdown};
 
 /// Heartbeats, votes and the apply of entries need little; two keep one busy thread from delaying the other, and bring
@@ -35,8 +36,9 @@ const RAFT_THREADS: usize = 2;
 /// A server alone has no heartbeats to keep. Tasks that wake each other on one thread need no system call for it: a lone
 /// write is answered in 0.14 ms instead of 0.17 (medians of three runs, two cores).
 const RAFT_THREADS_ALONE: usize = 1;
-/// Name of the threads that serve clients.
-const CLIENTS: &str = "clients";
+/// What accepts clients, and serves probes and people: none of it is much. A panic in it ends what panicked, as on the threads
+/// that serve clients.
+const FRONT_THREADS: usize = 1;
 /// As ZooKeeper preallocates.
 pub(crate) const LOG_SEGMENT_BYTES: u64 = 64 << 20;
 /// What a server that is alone calls itself.
@@ -65,12 +67,12 @@ pub fn run(loaded: Loaded) -> anyhow::Result<Ended> {
     let Loaded { config, warnings } = loaded;
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let alone = matches!(config.ensemble, Members::Standalone);
-    let raft = runtime("raft", Some(if alone { RAFT_THREADS_ALONE } else { RAFT_THREADS }))?;
-    let clients = runtime(CLIENTS, None)?;
-    let outcome = clients.block_on(serve(config, &raft));
+    let raft = runtime("raft", if alone { RAFT_THREADS_ALONE } else { RAFT_THREADS })?;
+    let front = runtime(workers::NAME, FRONT_THREADS)?;
+    let outcome = front.block_on(serve(config, &raft));
     // What they still do, such as streams of peers and a read of a mounted file that hangs, ends when the process does.
     raft.shutdown_background();
-    clients.shutdown_background();
+    front.shutdown_background();
     outcome
 }
 
@@ -80,18 +82,16 @@ fn end_with_any_thread_of_raft() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         report(panic);
-        if std::thread::current().name() != Some(CLIENTS) {
+        if std::thread::current().name() != Some(workers::NAME) {
             std::process::abort();
         }
     }));
 }
 
-fn runtime(name: &str, threads: Option<usize>) -> anyhow::Result<Runtime> {
+fn runtime(name: &str, threads: usize) -> anyhow::Result<Runtime> {
     let mut builder = Builder::new_multi_thread();
-    if let Some(threads) = threads {
-        builder.worker_threads(threads);
-    }
-    builder.thread_name(name).enable_all().build().with_context(|| format!("cannot start the {name} runtime"))
+    builder.worker_threads(threads).thread_name(name).enable_all();
+    builder.build().with_context(|| format!("cannot start the {name} runtime"))
 }
 
 async fn serve(config: Config, raft: &Runtime) -> anyhow::Result<Ended> {
@@ -140,10 +140,11 @@ async fn serve(config: Config, raft: &Runtime) -> anyhow::Result<Ended> {
     }
     let clients = Clients::new(ensemble.clone(), hub, stats, config, access);
     let entrances = entrances(&clients.config).await?;
+    let workers = Arc::new(Workers::start().context("cannot start the threads that serve clients")?);
     let http = tokio::spawn(http::run(Arc::clone(&clients), stop.clone()));
     let mut accepting = JoinSet::new();
     for (socket, entrance) in entrances {
-        accepting.spawn(listener::run(socket, entrance, Arc::clone(&clients)));
+        accepting.spawn(listener::run(socket, entrance, Arc::clone(&clients), Arc::clone(&workers)));
     }
     let followed = Arc::clone(&clients);
     tokio::spawn(async move { followed.run().await });

@@ -15,6 +15,7 @@ use zkd::config::{Arguments, Config};
 use zkd::entrance::Entrance;
 use zkd::hub::Hub;
 use zkd::stats::Stats;
+use zkd::workers::Workers;
 use zkd::{http, listener};
 use zke_consensus::Serving;
 
@@ -61,11 +62,12 @@ impl Server {
             while !clients.hub.is_serving() {
                 tokio::task::yield_now().await;
             }
+            let workers = Arc::new(Workers::start().unwrap());
             let mut listeners = JoinSet::new();
             let mut listen = |entrance| {
                 let socket = listener::bind_address(([127, 0, 0, 1], 0).into()).unwrap();
                 let address = socket.local_addr().unwrap();
-                listeners.spawn(listener::run(socket, entrance, Arc::clone(&clients)));
+                listeners.spawn(listener::run(socket, entrance, Arc::clone(&clients), Arc::clone(&workers)));
                 address
             };
             let address = listen(plain);
