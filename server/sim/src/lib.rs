@@ -15,6 +15,7 @@ pub mod front;
 pub mod nemesis;
 pub mod network;
 pub mod random;
+mod witness;
 pub mod world;
 
 pub use chronicle::Chronicle;

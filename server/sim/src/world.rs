@@ -10,18 +10,18 @@ use parking_lot::Mutex;
 use zkd::barriers::Barriers;
 use zkd::hub::Hub;
 use zkd::stats::Stats;
-use zke_check::event::Event;
 use zke_consensus::clock::{Instant, RuntimeClock};
 use zke_consensus::{
-    AsyncRuntime, Drivers, Ensemble, Observer, Options, PeerNode, Role, Serving, Setup, StartError,
+    AsyncRuntime, Drivers, Ensemble, Options, PeerNode, Role, Serving, Setup, StartError,
 };
 use zke_storage::disk::{Fault, Point};
 use zke_storage::{Disk, DiskState, SimDisk};
-use zke_tree::{Applied, Command, EnsembleId, LogIndex, State};
+use zke_tree::{Command, EnsembleId};
 use zke_wire::SessionId;
 
 use crate::chronicle::{Chronicle, Line};
 use crate::network::{SimNetwork, SimTransport};
+use crate::witness::Witness;
 
 pub type Member = Ensemble<SimRuntime>;
 
@@ -589,44 +589,5 @@ impl Process {
             }
             SimRuntime::sleep(LOOK_INTERVAL).await;
         }
-    }
-}
-
-/// Writes down what a member applies, and hands it on to the clients of that member.
-struct Witness {
-    member: usize,
-    chronicle: Arc<Chronicle>,
-    hub: Arc<Hub>,
-    touched: Mutex<Vec<SessionId>>,
-}
-
-impl Observer for Witness {
-    fn applied(&self, state: &State, applied: &Applied<'_>, own: bool) {
-        let who = if own { "its own" } else { "another's" };
-        let (member, sequence, zxid) = (self.member, applied.sequence, applied.zxid);
-        self.chronicle
-            .note(format!("member {member} applied {who} {sequence} at {zxid}: {:?}", applied.command));
-        self.hub.applied(state, applied, own);
-    }
-
-    fn entry_done(&self, state: &State, index: LogIndex) {
-        self.hub.entry_done(state, index);
-        self.chronicle.saw(Event::Member {
-            at_us: self.chronicle.now_us(),
-            member: format!("m{}", self.member),
-            zxid: state.last_zxid().0,
-            index: Some(index.0),
-            digest: format!("{:016x}", state.digest()),
-        });
-    }
-
-    fn replaced(&self, state: &State) {
-        self.chronicle.note(format!("member {} installed a snapshot", self.member));
-        self.hub.replaced(state);
-    }
-
-    fn drain_touched(&self, out: &mut Vec<SessionId>) {
-        out.append(&mut self.touched.lock());
-        self.hub.drain_touched(out);
     }
 }
