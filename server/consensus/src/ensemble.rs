@@ -14,7 +14,7 @@ use openraft_rt_tokio::TokioRuntime;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, Semaphore, watch};
 use zke_storage::{
-    Disk, DiskState, Identity, Log, LogId, LogInline, LogOptions, LogThread, Reserve, SnapshotStore,
+    Disk, DiskState, Identity, Log, LogId, LogInline, LogOptions, LogThread, Pace, Reserve, SnapshotStore,
     StorageError,
 };
 use zke_tree::{Command, LogIndex, Origin, State, expect_apply_level};
@@ -50,12 +50,11 @@ const FAILURE_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 const CATCH_UP_RETRY: Duration = Duration::from_millis(500);
 
 /// Where blocking work runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drivers {
     /// The log, apply and snapshots each have a thread. For production.
     Threads,
-    /// All inline, in the thread of the caller. For simulation.
-    Inline,
+    /// All inline, in the thread of the caller; the log's flushes at the pace of its disk. For simulation.
+    Inline(Pace),
 }
 
 /// Everything that one member is made of.
@@ -175,8 +174,8 @@ impl<R: AsyncRuntime> Ensemble<R> {
             keep,
         ));
 
-        let (snapshot_worker, space_worker) = (worker(drivers, "snapshot")?, worker(drivers, "space")?);
-        let transfer_worker = worker(drivers, "transfer")?;
+        let (snapshot_worker, space_worker) = (worker(&drivers, "snapshot")?, worker(&drivers, "space")?);
+        let transfer_worker = worker(&drivers, "transfer")?;
         let snapshots = Arc::new(Snapshots::new(store.clone(), snapshot_worker, transfer_worker));
         let loaded = snapshots.load_newest().map_err(StartError::Recovery)?;
         let (state, applied) = loaded.unwrap_or_else(|| (State::new(), Default::default()));
@@ -192,7 +191,7 @@ impl<R: AsyncRuntime> Ensemble<R> {
             setup.observer,
         ));
         let solitude = Arc::new(Solitude::default());
-        let apply = worker(drivers, "apply")?;
+        let apply = worker(&drivers, "apply")?;
         let state_machine = StateMachine::new(replica.clone(), snapshots.clone(), apply, solitude.clone());
 
         let network = Network::<R>::new(member.clone(), setup.transport.clone());
@@ -215,8 +214,9 @@ impl<R: AsyncRuntime> Ensemble<R> {
                 let store = LogStore::new(driver, flushes.clone(), solitude.clone());
                 Raft::new(id, config, network, store, state_machine).await
             }
-            Drivers::Inline => {
-                let store = LogStore::new(LogInline::new(log), flushes.clone(), solitude.clone());
+            Drivers::Inline(pace) => {
+                let driver = LogInline::paced(log, pace);
+                let store = LogStore::new(driver, flushes.clone(), solitude.clone());
                 Raft::new(id, config, network, store, state_machine).await
             }
         };
@@ -447,9 +447,9 @@ pub(crate) fn detach<R: AsyncRuntime>(task: impl Future<Output = ()> + Send + 's
     drop(R::spawn(task));
 }
 
-fn worker(drivers: Drivers, name: &str) -> Result<Worker, StartError> {
+fn worker(drivers: &Drivers, name: &str) -> Result<Worker, StartError> {
     match drivers {
         Drivers::Threads => Worker::thread(name).map_err(StartError::Worker),
-        Drivers::Inline => Ok(Worker::Inline),
+        Drivers::Inline(_) => Ok(Worker::Inline),
     }
 }

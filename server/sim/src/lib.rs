@@ -15,6 +15,7 @@ pub mod front;
 pub mod nemesis;
 pub mod network;
 pub mod random;
+mod slow_disk;
 mod witness;
 pub mod world;
 

@@ -21,6 +21,7 @@ pub struct Plan {
     pub network: bool,
     pub processes: bool,
     pub membership: bool,
+    pub slow_disks: bool,
 }
 
 /// Breaks what `plan` says until `until_us` of virtual time, then mends everything.
@@ -45,7 +46,12 @@ pub async fn torment(world: World, plan: Plan, until_us: u64) {
             membership::torment(world.clone(), until_us).await;
         }
     };
-    futures::join!(network, processes, membership);
+    let slow_disks = async {
+        if plan.slow_disks {
+            nemesis(3).torment_disks().await;
+        }
+    };
+    futures::join!(network, processes, membership, slow_disks);
 }
 
 struct Nemesis {
@@ -83,12 +89,17 @@ impl Nemesis {
         }
     }
 
+    /// The leader as often as not.
+    fn someone(&mut self) -> usize {
+        match self.world.leader() {
+            Some(leader) if self.random.random_bool(0.5) => leader,
+            _ => self.random.random_range(0..self.world.machines()),
+        }
+    }
+
     fn break_network(&mut self) -> String {
         let count = self.world.machines();
-        let one = match self.world.leader() {
-            Some(leader) if self.random.random_bool(0.5) => leader,
-            _ => self.random.random_range(0..count),
-        };
+        let one = self.someone();
         let other = (one + self.random.random_range(1..count.max(2))) % count;
         let others = || (0..count).filter(move |member| *member != one);
         let network = self.world.network();
@@ -199,6 +210,33 @@ impl Nemesis {
                 self.world.end(member, how).await;
                 name
             }
+        }
+    }
+
+    /// Without the right to end processes: it breaks nothing, and others break things meanwhile.
+    async fn torment_disks(mut self) {
+        while self.goes_on() {
+            self.sleep_ms(100..2_000).await;
+            let slow = match self.random.random_range(0..6) {
+                0 => self.world.running(),
+                _ => vec![self.someone()],
+            };
+            // From a busy disk to one that hangs.
+            let takes_ms = match self.random.random_range(0..3) {
+                0 => 100..300,
+                1 => 100..5_000,
+                _ => 1_000..5_000,
+            };
+            let name = format!("a flush takes {takes_ms:?} ms at members {slow:?}");
+            self.fault(&name, Phase::Begin);
+            slow.iter().for_each(|member| self.world.set_flush_time_ms(*member, Some(takes_ms.clone())));
+            self.sleep_ms(300..4_000).await;
+            slow.iter().for_each(|member| self.world.set_flush_time_ms(*member, None));
+            self.fault(&name, Phase::End);
+            let world = self.world.clone();
+            let _hands = world.hands().await;
+            // A leader whose disk hung and whom nobody relieved.
+            self.boot_all().await;
         }
     }
 

@@ -105,6 +105,7 @@ impl Shape {
                 network: random.random_bool(0.8),
                 processes: random.random_bool(0.8),
                 membership: random.random_bool(0.4),
+                slow_disks: random.random_bool(0.5),
             },
             length: Duration::from_secs(random.random_range(4..9)),
         }

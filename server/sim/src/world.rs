@@ -1,6 +1,7 @@
 //! The world of a simulation: machines with disks and members on them, and the network between them.
 
 use std::future::Future;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -11,9 +12,7 @@ use zkd::barriers::Barriers;
 use zkd::hub::Hub;
 use zkd::stats::Stats;
 use zke_consensus::clock::{Instant, RuntimeClock};
-use zke_consensus::{
-    AsyncRuntime, Drivers, Ensemble, Options, PeerNode, Role, Serving, Setup, StartError,
-};
+use zke_consensus::{AsyncRuntime, Drivers, Ensemble, Options, PeerNode, Role, Serving, Setup, StartError};
 use zke_storage::disk::{Fault, Point};
 use zke_storage::{Disk, DiskState, SimDisk};
 use zke_tree::{Command, EnsembleId};
@@ -21,6 +20,7 @@ use zke_wire::SessionId;
 
 use crate::chronicle::{Chronicle, Line};
 use crate::network::{SimNetwork, SimTransport};
+use crate::slow_disk::Flushes;
 use crate::witness::Witness;
 
 pub type Member = Ensemble<SimRuntime>;
@@ -56,6 +56,8 @@ struct Inner {
 /// A place for a member: its disk outlives its processes.
 struct Machine {
     disk: SimDisk,
+    /// Those of its log; how slow they are outlives the disk.
+    flushes: Flushes,
     process: Option<Process>,
     /// Its member left the ensemble for ever.
     retired: bool,
@@ -179,9 +181,10 @@ impl World {
 
     fn add_machine(&self) -> usize {
         let mut machines = self.inner.machines.lock();
-        let disk = SimDisk::new(self.inner.seed ^ (machines.len() as u64 + 1));
+        let seed = self.inner.seed ^ (machines.len() as u64 + 1);
+        let (disk, flushes) = (SimDisk::new(seed), Flushes::of_disk(seed));
         let newest_apply_level = self.inner.options.newest_apply_level;
-        machines.push(Machine { disk, process: None, retired: false, newest_apply_level });
+        machines.push(Machine { disk, flushes, process: None, retired: false, newest_apply_level });
         machines.len() - 1
     }
 
@@ -229,7 +232,7 @@ impl World {
     }
 
     async fn try_boot(&self, member: usize) -> Result<(), StartError> {
-        let disk = self.disk(member);
+        let (disk, flushes) = (self.disk(member), self.flushes(member));
         let hub = Arc::new(Hub::new(Arc::new(Stats::default())));
         let (chronicle, touched) = (self.inner.chronicle.clone(), Mutex::default());
         let witness = Arc::new(Witness { member, chronicle, hub: hub.clone(), touched });
@@ -244,7 +247,7 @@ impl World {
                 newest_apply_level: self.inner.machines.lock()[member].newest_apply_level,
                 ..self.inner.options.clone()
             },
-            drivers: Drivers::Inline,
+            drivers: Drivers::Inline(flushes.pace()),
             transport: Arc::new(SimTransport::new(self.inner.network.clone(), member)),
             clock: Arc::new(RuntimeClock::<SimRuntime>::starting_now()),
             observer: witness.clone(),
@@ -288,8 +291,15 @@ impl World {
     }
 
     fn reboot_disk(&self, member: usize, how: End) {
-        let disk = &mut self.inner.machines.lock()[member].disk;
-        *disk = if how == End::PowerLoss { disk.crash() } else { disk.kill() };
+        let (disk, flushes) = (self.disk(member), self.flushes(member));
+        let disk = if how == End::PowerLoss {
+            flushes.lose_power(&disk);
+            disk.crash()
+        } else {
+            flushes.end();
+            disk.kill()
+        };
+        self.inner.machines.lock()[member].disk = disk;
     }
 
     fn fresh_member_id(&self) -> u64 {
@@ -357,6 +367,15 @@ impl World {
 
     fn disk(&self, member: usize) -> SimDisk {
         self.inner.machines.lock()[member].disk.clone()
+    }
+
+    fn flushes(&self, member: usize) -> Flushes {
+        self.inner.machines.lock()[member].flushes.clone()
+    }
+
+    /// How long each flush of a member's log takes that begins from now on; `None` for no time.
+    pub fn set_flush_time_ms(&self, member: usize, takes_ms: Option<Range<u64>>) {
+        self.flushes(member).set_time_ms(takes_ms);
     }
 
     /// Every change of a machine's disk, by its point.

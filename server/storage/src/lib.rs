@@ -31,8 +31,8 @@ pub use disk::{Disk, DiskFile, FlushTimes, Flushes, ReadOnlyDisk, RealDisk, SimD
 pub use error::StorageError;
 pub use identity::{DiskState, Identity};
 pub use log::{
-    Done, Entry, Log, LogDriver, LogId, LogInline, LogInspection, LogOptions, LogReader, LogThread, Payload,
-    Recovered, Reserve, Vote,
+    Done, Entry, Flush, Log, LogDriver, LogId, LogInline, LogInspection, LogOptions, LogReader, LogThread,
+    Pace, Payload, Recovered, Reserve, Vote,
 };
 pub use snapshot::{
     SnapshotFingerprint, SnapshotMeta, SnapshotReader, SnapshotReceiver, SnapshotSource, SnapshotStore,

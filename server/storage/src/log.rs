@@ -19,6 +19,7 @@ mod entry;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod hostile;
 mod index;
+mod inline;
 mod inspection;
 mod record;
 mod recovery;
@@ -32,8 +33,9 @@ mod writer;
 use std::ops::Range;
 use std::sync::Arc;
 
-pub use driver::{Done, LogDriver, LogInline};
+pub use driver::{Done, LogDriver};
 pub use entry::{Entry, LogId, Payload, Vote};
+pub use inline::{Flush, LogInline, Pace};
 pub use inspection::{LogInspection, SegmentFacts};
 pub use recovery::Torn;
 pub use reserve::Reserve;
@@ -154,14 +156,16 @@ impl<D: Disk> Log<D> {
     /// Fails with [`StorageError::OutOfOrder`] when one of them did not fit; then, and after every other error, the
     /// log takes nothing more.
     pub fn flush(&mut self) -> Result<(), StorageError> {
-        if let Some(refused) = &self.refused {
-            return Err(refused.clone());
-        }
-        if self.pending.is_empty() {
-            return Ok(());
-        }
         let records = std::mem::take(&mut self.pending);
-        self.writer.write(&records, &self.view)
+        self.write(&records)
+    }
+
+    fn write(&mut self, records: &[Ticketed]) -> Result<(), StorageError> {
+        match &self.refused {
+            Some(refused) => Err(refused.clone()),
+            None if records.is_empty() => Ok(()),
+            None => self.writer.write(records, &self.view),
+        }
     }
 
     /// A handle to read the log with, from any thread.
