@@ -1,9 +1,11 @@
 //! The world of a simulation: machines with disks and members on them, and the network between them.
 
+mod disks;
+
+use std::error::Error;
 use std::future::Future;
-use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use openraft_rt_sim::{SimInstant, SimRuntime};
@@ -26,7 +28,7 @@ use crate::witness::Witness;
 pub type Member = Ensemble<SimRuntime>;
 
 /// Small, so that runs cross segments.
-const SEGMENT_BYTES: u64 = 64 << 10;
+pub const SEGMENT_BYTES: u64 = 64 << 10;
 /// How often a machine may lose its power while its process starts: more often than any story lets it.
 const BOOTS_MAX: usize = 4;
 /// Of virtual time: longer than any story that goes on, so that one which waits for ever is told of.
@@ -44,6 +46,7 @@ struct Inner {
     network: SimNetwork,
     chronicle: Arc<Chronicle>,
     options: Options,
+    segment_bytes: AtomicU64,
     minted: Mutex<u64>,
     machines: Mutex<Vec<Machine>>,
     outages: Mutex<Vec<Outage>>,
@@ -120,6 +123,7 @@ pub fn run_with<F: Future<Output = ()> + Send + 'static>(
             network: SimNetwork::new(seed),
             chronicle: chronicle.clone(),
             options: Options { serve_at_once: true, ..options },
+            segment_bytes: AtomicU64::new(SEGMENT_BYTES),
             minted: Mutex::default(),
             machines: Mutex::default(),
             outages: Mutex::default(),
@@ -137,6 +141,17 @@ pub fn run_with<F: Future<Output = ()> + Send + 'static>(
     });
     drop(runtime);
     std::mem::take(&mut *lines.lock())
+}
+
+/// An error as an operator reads it.
+fn with_causes(error: &StartError) -> String {
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        said = format!("{said}: {error}");
+        cause = error.source();
+    }
+    said
 }
 
 fn address(member: usize) -> PeerNode {
@@ -158,6 +173,11 @@ impl World {
         }
         self.inner.founders.store(count, Relaxed);
         (0..count).for_each(|member| self.found(member));
+    }
+
+    /// Of the logs of all processes that start from now on.
+    pub fn set_segment_bytes(&self, segment_bytes: u64) {
+        self.inner.segment_bytes.store(segment_bytes, Relaxed);
     }
 
     /// As the daemon does at each start: brings the disk of one of the first machines into their ensemble, if it is blank.
@@ -203,6 +223,20 @@ impl World {
         self.try_boot(member).await.is_ok()
     }
 
+    /// The same on a machine of whose disk a bit of `file` flipped, if a start may read over it; else the start has to
+    /// name that file.
+    pub async fn starts_or_names(&self, member: usize, file: &str) -> bool {
+        let Err(error) = self.try_boot(member).await else { return true };
+        let said = with_causes(&error);
+        assert!(
+            said.contains(&format!("{file} is corrupt at byte"))
+                || said.contains(&format!("{file} has format")),
+            "START: a bit of {file} flipped at member {member}, which says {said}"
+        );
+        self.note(format!("member {member} does not start: {said}"));
+        false
+    }
+
     /// Starts a process on a machine that has none; again if the machine loses its power meanwhile.
     pub async fn boot(&self, member: usize) {
         for _ in 0..BOOTS_MAX {
@@ -239,7 +273,7 @@ impl World {
         let setup = Setup {
             log_disk: disk.clone(),
             disk,
-            segment_bytes: SEGMENT_BYTES,
+            segment_bytes: self.inner.segment_bytes.load(Relaxed),
             pod: address(member).pod,
             joins_by_itself: true,
             fresh_member_id: self.fresh_member_id(),
@@ -288,18 +322,6 @@ impl World {
             self.inner.network.unplug(member);
             self.reboot_disk(member, End::Kill);
         }
-    }
-
-    fn reboot_disk(&self, member: usize, how: End) {
-        let (disk, flushes) = (self.disk(member), self.flushes(member));
-        let disk = if how == End::PowerLoss {
-            flushes.lose_power(&disk);
-            disk.crash()
-        } else {
-            flushes.end();
-            disk.kill()
-        };
-        self.inner.machines.lock()[member].disk = disk;
     }
 
     fn fresh_member_id(&self) -> u64 {
@@ -357,67 +379,10 @@ impl World {
     pub async fn hands(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.inner.hands.lock().await
     }
-
-    /// The machine gets a new, empty disk in the place of its old one, which nobody sees again.
-    pub fn lose_disk(&self, member: usize) {
-        let mut machines = self.inner.machines.lock();
-        assert!(machines[member].process.is_none(), "a process loses its disk only when it is gone");
-        machines[member].disk = SimDisk::new(self.inner.seed ^ self.inner.chronicle.now_us());
-    }
-
-    fn disk(&self, member: usize) -> SimDisk {
-        self.inner.machines.lock()[member].disk.clone()
-    }
-
-    fn flushes(&self, member: usize) -> Flushes {
-        self.inner.machines.lock()[member].flushes.clone()
-    }
-
-    /// How long each flush of a member's log takes that begins from now on; `None` for no time.
-    pub fn set_flush_time_ms(&self, member: usize, takes_ms: Option<Range<u64>>) {
-        self.flushes(member).set_time_ms(takes_ms);
-    }
-
-    /// Every change of a machine's disk, by its point.
-    pub fn points(&self, member: usize) -> Vec<Point> {
-        self.disk(member).points()
-    }
-
-    /// Whether its disk did not lose it since the machine was booted.
-    pub fn has_power(&self, member: usize) -> bool {
-        self.disk(member).has_power()
-    }
-
-    /// Lets the power go off when the time has come, from the next start of that machine on.
-    pub fn expect(&self, outage: Outage) {
-        self.inner.outages.lock().push(outage);
-    }
-
-    /// Lets one of the machine's next changes of its disk go wrong, `operations` from now.
-    pub fn break_disk_after(&self, member: usize, operations: u64, fault: Fault) {
-        let disk = self.disk(member);
-        disk.inject(disk.operations() + operations, fault);
-    }
-
-    /// Lets the power of one member's machine go off at one of its next changes of the disk, `operations` from now.
-    pub fn lose_power_after(&self, member: usize, operations: u64) {
-        self.break_disk_after(member, operations, Fault::PowerLoss);
-    }
 }
 
 /// Looking at it.
 impl World {
-    /// Leaves no byte of room on a member's volume, or as much as it likes.
-    pub fn set_full(&self, member: usize, full: bool) {
-        let disk = self.disk(member);
-        disk.set_capacity_bytes(if full { disk.used_bytes() } else { u64::MAX });
-    }
-
-    /// Of a machine's disk.
-    pub fn used_bytes(&self, member: usize) -> u64 {
-        self.disk(member).used_bytes()
-    }
-
     pub fn seed(&self) -> u64 {
         self.inner.seed
     }

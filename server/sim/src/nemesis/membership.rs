@@ -1,4 +1,4 @@
-//! Changes the membership as an operator does: adds members, retires them, replaces those whose disk is lost.
+//! Changes the membership as an operator does: adds members, retires them, replaces those whose disk is lost or rots.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,6 +15,8 @@ use crate::world::{End, Member, World, machine_of};
 
 /// An ensemble is not grown beyond it.
 const VOTERS_MAX: usize = 5;
+/// Of a file, so much at its beginning is hardly ever empty.
+const FULL_OF_WORDS_BYTES: usize = 2 << 10;
 /// How often a replacement is tried: the other faults end before.
 const ATTEMPTS_MAX: usize = 400;
 
@@ -50,9 +52,10 @@ impl Operator {
     async fn change_something(&mut self) {
         let Some(control) = self.take_control().await else { return };
         let voters = control.voters();
-        let done = match self.random.random_range(0..3) {
+        let done = match self.random.random_range(0..5) {
             0 if voters.len() < VOTERS_MAX => self.grow(&control).await,
             1 if voters.len() > 3 => self.shrink(&control).await,
+            2 | 3 => self.rot(&control).await,
             _ => self.replace(&control).await,
         };
         if done.is_none() {
@@ -81,10 +84,8 @@ impl Operator {
 
     /// A voter leaves for ever.
     async fn shrink(&mut self, control: &Control) -> Option<()> {
+        let (leaving, machine) = self.some_voter(control)?;
         let mut voters = control.voters();
-        let candidates: Vec<MemberId> = voters.iter().copied().collect();
-        let leaving = *candidates.choose(&mut self.random)?;
-        let machine = machine_of(&control.status.members.get(&leaving)?.pod)?;
         voters.remove(&leaving);
         self.fault(&format!("member {machine} is retired"), Phase::Begin);
         let config = control.status.config_index;
@@ -94,30 +95,79 @@ impl Operator {
         Some(())
     }
 
-    /// A voter's disk is lost; its machine goes on as another member. Does not return before that is done: a second lost
-    /// disk could be one too many.
+    /// A voter's disk is lost; its machine goes on as another member.
     async fn replace(&mut self, control: &Control) -> Option<()> {
-        let candidates: Vec<MemberId> = control.voters().into_iter().collect();
-        let old = *candidates.choose(&mut self.random)?;
-        let machine = machine_of(&control.status.members.get(&old)?.pod)?;
-        self.fault(&format!("the disk of member {machine} is lost"), Phase::Begin);
+        let (old, machine) = self.some_voter(control)?;
+        let name = format!("the disk of member {machine} is lost");
+        self.fault(&name, Phase::Begin);
         {
             let _hands = self.world.hands().await;
             self.world.end(machine, End::PowerLoss).await;
             self.world.lose_disk(machine);
             self.world.boot(machine).await;
         }
+        self.put_another_in_place(machine, old, &name).await;
+        Some(())
+    }
+
+    /// A bit of a voter's disk flips between two of its processes. The next one goes on as if nothing was, or names the
+    /// file, and is replaced.
+    async fn rot(&mut self, control: &Control) -> Option<()> {
+        let (old, machine) = self.some_voter(control)?;
+        let name;
+        {
+            let world = self.world.clone();
+            let _hands = world.hands().await;
+            if !world.is_well(machine) {
+                return None;
+            }
+            // In order or at once, but with its power: a log that lost the mark behind its last flush takes damage to
+            // that flush for its torn end.
+            world.end(machine, if self.random.random_bool(0.5) { End::Kill } else { End::Stop }).await;
+            let file = world.files(machine).choose(&mut self.random)?.clone();
+            name = format!("a bit of {file} flips at member {machine}");
+            self.fault(&name, Phase::Begin);
+            self.flip_a_bit(machine, &file);
+            if world.starts_or_names(machine, &file).await {
+                self.fault(&name, Phase::End);
+                return Some(());
+            }
+            world.lose_disk(machine);
+            world.boot(machine).await;
+        }
+        self.put_another_in_place(machine, old, &name).await;
+        Some(())
+    }
+
+    /// Near the beginning as often as not, since the end of a segment says nothing yet.
+    fn flip_a_bit(&mut self, machine: usize, file: &str) {
+        let bytes = self.world.file_bytes(machine, file);
+        let bytes = if self.random.random_bool(0.5) { bytes.min(FULL_OF_WORDS_BYTES) } else { bytes };
+        if bytes > 0 {
+            let (byte, bit) = (self.random.random_range(0..bytes), self.random.random_range(0..8));
+            self.world.flip(machine, file, byte, bit);
+        }
+    }
+
+    fn some_voter(&mut self, control: &Control) -> Option<(MemberId, usize)> {
+        let candidates: Vec<MemberId> = control.voters().into_iter().collect();
+        let voter = *candidates.choose(&mut self.random)?;
+        Some((voter, machine_of(&control.status.members.get(&voter)?.pod)?))
+    }
+
+    /// The blank disk on a machine takes the place of the voter that was there. Does not return before that is done: a
+    /// second lost disk could be one too many.
+    async fn put_another_in_place(&self, machine: usize, old: MemberId, name: &str) {
         for _ in 0..ATTEMPTS_MAX {
             if let Some(control) = self.take_control().await
                 && (!control.voters().contains(&old)
                     || self.put_in_place(&control, machine, old).await.is_some())
             {
-                self.fault(&format!("the disk of member {machine} is lost"), Phase::End);
-                return Some(());
+                return self.fault(name, Phase::End);
             }
             SimRuntime::sleep(Duration::from_millis(100)).await;
         }
-        panic!("LIVE: the lost disk of member {machine} could not be replaced");
+        panic!("LIVE: the member of machine {machine}, whose disk is another one, could not be replaced");
     }
 
     async fn put_in_place(&self, control: &Control, machine: usize, old: MemberId) -> Option<()> {
