@@ -20,7 +20,9 @@ use zke_consensus::AsyncRuntime;
 use zke_consensus::peer::FrameStream;
 use zke_handle::requests::{self, Habit};
 use zke_handle::{Handle, Heard};
-use zke_wire::{ConnectResponse, FrameDecoder, OpCode, Response, SessionId, WatcherEvent, Zxid, xid};
+use zke_wire::{
+    ConnectRequest, ConnectResponse, FrameDecoder, OpCode, Response, SessionId, WatcherEvent, Zxid, xid,
+};
 
 use crate::front::{self, Fresh};
 use crate::network::FIRST_CLIENT;
@@ -121,18 +123,10 @@ impl Client {
     /// Gets a session from some member, the old one if there is one.
     async fn connect(&mut self) -> Option<(FrameStream, BytesMut)> {
         let member = self.random.random_range(0..self.world.machines());
-        let process = self.world.process(member)?;
-        let client = FIRST_CLIENT + self.number;
-        let dialled = self.world.network().connect(client, member);
-        let (mut near, far) = SimRuntime::timeout(CONNECT_DEADLINE, dialled).await.ok()?.ok()?;
-        let fresh = Fresh { session: session_id(self.random.random()), password: self.random.random() };
-        SimRuntime::spawn(front::serve(process, far, fresh));
-        let mut request = BytesMut::new();
         let timeout_ms = if self.handle.has_session() { 0 } else { self.random.random_range(TIMEOUTS_MS) };
-        self.handle.connect_request(timeout_ms).encode(&mut request);
-        near.outgoing.send(request.freeze()).await.ok()?;
-        let mut buffer = BytesMut::new();
-        let granted = SimRuntime::timeout(CONNECT_DEADLINE, granted(&mut near, &mut buffer)).await.ok()??;
+        let fresh = Fresh { session: session_id(self.random.random()), password: self.random.random() };
+        let asked = self.handle.connect_request(timeout_ms);
+        let (near, buffer, granted) = open(&self.world, self.number, member, asked, fresh).await?;
         let at_us = self.world.chronicle().now_us();
         if granted.session_id == SessionId::NONE {
             self.world.chronicle().saw(self.handle.expired(at_us));
@@ -263,6 +257,40 @@ impl Client {
 
 /// Requests of one client that may wait for their answers.
 const WINDOW: usize = 3;
+
+/// A connection on which a member has answered what the client began with.
+async fn open(
+    world: &World,
+    client: usize,
+    member: usize,
+    asked: ConnectRequest,
+    fresh: Fresh,
+) -> Option<(FrameStream, BytesMut, ConnectResponse)> {
+    let process = world.process(member)?;
+    let dialled = world.network().connect(FIRST_CLIENT + client, member);
+    let (mut near, far) = SimRuntime::timeout(CONNECT_DEADLINE, dialled).await.ok()?.ok()?;
+    SimRuntime::spawn(front::serve(process, far, fresh));
+    let mut request = BytesMut::new();
+    asked.encode(&mut request);
+    near.outgoing.send(request.freeze()).await.ok()?;
+    let mut buffer = BytesMut::new();
+    let granted = SimRuntime::timeout(CONNECT_DEADLINE, granted(&mut near, &mut buffer)).await.ok()??;
+    Some((near, buffer, granted))
+}
+
+/// Asks one member for a `sync`, as a client of whom nothing else is seen, and waits for the answer.
+pub async fn hears_of_sync(world: &World, client: usize, member: usize) -> Option<()> {
+    let asked = Handle::new("asks for sync".to_owned()).connect_request(TIMEOUTS_MS.start);
+    let fresh = Fresh { session: session_id(world.chronicle().now_us() ^ world.seed()), password: [3; 16] };
+    let (mut near, mut buffer, _) = open(world, client, member, asked, fresh).await?;
+    let mut request = BytesMut::new();
+    requests::to_wire(&Op::Sync { path: "/".to_owned() }).encode(1, &mut request);
+    near.outgoing.send(request.freeze()).await.ok()?;
+    while frames().next(&mut buffer).ok()?.is_none() {
+        buffer.extend_from_slice(&near.incoming.recv().await?);
+    }
+    Some(())
+}
 
 async fn granted(stream: &mut FrameStream, buffer: &mut BytesMut) -> Option<ConnectResponse> {
     loop {

@@ -52,6 +52,10 @@ pub async fn torment(world: World, plan: Plan, until_us: u64) {
         }
     };
     futures::join!(network, processes, membership, slow_disks);
+    if plan.network {
+        // Whatever that leaves waiting for ever, nothing that breaks later sets it free.
+        nemesis(4).silence_leaders(1..3).await;
+    }
 }
 
 struct Nemesis {
@@ -78,15 +82,35 @@ impl Nemesis {
     async fn torment_network(mut self) {
         while self.goes_on() {
             self.sleep_ms(50..1_500).await;
+            if self.random.random_bool(0.2) {
+                self.silence_leaders(3..8).await;
+                continue;
+            }
             let name = self.break_network();
             self.fault(&name, Phase::Begin);
             // Now and then for longer than sessions live.
-            let ms = if self.random.random_bool(0.2) { 2_500..6_000 } else { 50..2_500 };
+            let ms = if self.random.random_bool(0.3) { 3_000..7_000 } else { 50..2_500 };
             self.sleep_ms(ms).await;
             self.world.network().heal();
             self.world.network().set_weather(Weather::default());
             self.fault(&name, Phase::End);
         }
+    }
+
+    /// Whoever leads is cut off, again and again, for about as long as an election takes: so it refuses what it is asked
+    /// for, and often leads on.
+    async fn silence_leaders(&mut self, times: std::ops::Range<u32>) {
+        let name = "whoever leads is cut off for moments";
+        self.fault(name, Phase::Begin);
+        for _ in 0..self.random.random_range(times) {
+            if let Some(leader) = self.world.leader() {
+                self.world.network().cut_off(leader);
+            }
+            self.sleep_ms(100..400).await;
+            self.world.network().heal();
+            self.sleep_ms(20..300).await;
+        }
+        self.fault(name, Phase::End);
     }
 
     /// The leader as often as not.
@@ -155,7 +179,7 @@ impl Nemesis {
             nemesis.fault(&name, Phase::Begin);
             name
         };
-        match self.random.random_range(0..12) {
+        match self.random.random_range(0..14) {
             0..3 => {
                 let name = begin(self, format!("member {member} loses its power"));
                 self.world.end(member, End::PowerLoss).await;
@@ -187,10 +211,16 @@ impl Nemesis {
                 }
                 name
             }
+            7 | 8 => {
+                let name =
+                    begin(self, "all members lose their power, and the leader's is back last".to_owned());
+                self.part_leader_from_its_term().await;
+                name
+            }
             kind => {
                 let fault = match kind {
-                    7 | 8 => Fault::PowerLoss,
-                    9 | 10 => Fault::Eio,
+                    9 | 10 => Fault::PowerLoss,
+                    11 | 12 => Fault::Eio,
                     _ => Fault::NoSpace,
                 };
                 let operations = self.random.random_range(0..30);
@@ -209,6 +239,23 @@ impl Nemesis {
                 };
                 self.world.end(member, how).await;
                 name
+            }
+        }
+    }
+
+    /// The leader has what nobody else has when all lose their power; the others go on before it is back. Whoever forgot
+    /// its vote may then lead in the same term.
+    async fn part_leader_from_its_term(&mut self) {
+        let leader = self.world.leader();
+        if let Some(leader) = leader {
+            self.world.network().cut_off(leader);
+        }
+        self.sleep_ms(5..100).await;
+        self.world.crash_all().await;
+        self.world.network().heal();
+        for member in 0..self.world.machines() {
+            if Some(member) != leader && !self.world.is_retired(member) {
+                self.world.boot(member).await;
             }
         }
     }

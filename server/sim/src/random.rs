@@ -16,12 +16,14 @@ use zke_handle::requests::{self, Habit};
 use zke_tree::State;
 
 use crate::chronicle::{self, Chronicle, Line};
-use crate::client::{Client, Load};
+use crate::client::{self, Client, Load};
 use crate::nemesis::{self, Plan};
 use crate::world::{self, World};
 
 /// After the last fault every member serves again, and every client has written again, within so long.
 const RECOVERY_DEADLINE: Duration = Duration::from_secs(30);
+/// Of a client that nothing is in the way of.
+const SYNC_DEADLINE: Duration = Duration::from_secs(5);
 /// As long as the first election may take.
 const START_DEADLINE: Duration = Duration::from_secs(10);
 /// Of the search for the place of writes of unknown outcome. A run that needs more is said to be undecided, and no
@@ -93,6 +95,7 @@ struct Shape {
     lookers: usize,
     plan: Plan,
     length: Duration,
+    segment_bytes: u64,
 }
 
 impl Shape {
@@ -108,6 +111,8 @@ impl Shape {
                 slow_disks: random.random_bool(0.5),
             },
             length: Duration::from_secs(random.random_range(4..9)),
+            // A handful of entries, so that the log goes on to another one all the time, or some hundred.
+            segment_bytes: if random.random_bool(0.6) { 4 << 10 } else { world::SEGMENT_BYTES },
         }
     }
 }
@@ -124,6 +129,7 @@ fn options(random: &mut StdRng) -> Options {
 
 async fn story(world: World, shape: Shape) {
     world.note(format!("seed {}: {shape:?}", world.seed()));
+    world.set_segment_bytes(shape.segment_bytes);
     world.start_members(shape.members).await;
     world.wait_all_serving(START_DEADLINE).await;
     let mut habits = vec![Habit::Everything; shape.clients];
@@ -156,8 +162,8 @@ impl Crowd {
         Crowd { clients: habits.iter().enumerate().map(run).collect(), load }
     }
 
-    /// To be called when nothing is broken any more: every voter has to serve again, every client to write again, and
-    /// all members to agree. What they agree on is written down.
+    /// To be called when nothing is broken any more: every voter has to serve again and to answer a `sync`, every client to
+    /// write again, and all members to agree. What they agree on is written down.
     pub async fn end(self, world: &World) {
         let recovered = || {
             let voters = world.voters();
@@ -170,6 +176,11 @@ impl Crowd {
         let healed_us = world.chronicle().now_us();
         let wrote = world.holds_within(RECOVERY_DEADLINE, || self.load.all_served_since(healed_us)).await;
         assert!(wrote, "LIVE: a client was not served within {RECOVERY_DEADLINE:?} after the last fault");
+        for voter in world.voters() {
+            let synced = client::hears_of_sync(world, self.clients.len(), voter);
+            let heard = SimRuntime::timeout(SYNC_DEADLINE, synced).await;
+            assert!(heard == Ok(Some(())), "LIVE: member {voter} serves, and answers no sync");
+        }
         self.load.end();
         for client in self.clients {
             client.await.expect("a client does not panic");

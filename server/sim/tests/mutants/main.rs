@@ -31,13 +31,13 @@ const FINDS: [(&str, &str, By); 15] = [
     ("ack-before-fsync", "START", By::Seed(2)),
     ("no-directory-sync", "DUR", By::Script("segments_of_the_log_survive_a_power_loss")),
     ("unsynced-vote", "EQ", By::Script("no_term_has_two_leaders_when_all_lost_their_power")),
-    ("unsynced-snapshot", "START", By::Seed(5)),
+    ("unsynced-snapshot", "START", By::Seed(2)),
     ("cut-tail", "LIVE", By::Seed(2)),
     ("reused-id", "DUR", By::Script("a_blank_disk_does_not_pass_for_the_one_that_was_lost")),
     ("out-of-order", "EQ", By::Seed(2)),
     ("mark-over-gap", "DUR", By::Script("a_command_that_raft_refused_is_not_lost_behind_one_that_it_took")),
     ("idle-sync", "SEQ", By::Seed(1)),
-    ("deposed-sync", "SEQ", By::Seed(1)),
+    ("deposed-sync", "SEQ", By::Script("a_deposed_leader_answers_no_sync")),
     (
         "barrier-asked-once",
         "LIVE",
@@ -45,7 +45,7 @@ const FINDS: [(&str, &str, By); 15] = [
     ),
     ("endless-lease", "SES", By::Script("a_member_that_is_cut_off_serves_nobody_behind_its_lease")),
     ("hasty-expiry", "SES", By::Script("a_leader_that_nobody_acknowledges_lets_no_session_go")),
-    ("left-ephemeral", "SES", By::Seed(5)),
+    ("left-ephemeral", "SES", By::Seed(1)),
     ("lost-watch", "WAT", By::Script("clients_hear_of_every_change_that_they_watch")),
 ];
 
