@@ -1,4 +1,4 @@
-//! Three `zkd` processes on this machine, as `zoo.cfg` makes them, that a test ends and starts again.
+//! Three processes of one server on this machine, as `zoo.cfg` makes them, that a test ends and starts again.
 //!
 //! They listen on the loopback only, on ports that were free. The kernel kills each of them with the thread that
 //! started it, however that ends.
@@ -27,34 +27,42 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 pub struct LocalEnsemble {
-    program: PathBuf,
+    /// The program and its arguments, but for the file.
+    program: Vec<String>,
     processes: [Option<Child>; 3],
     clients: [SocketAddr; 3],
+    /// Their lines in the file.
+    servers: [String; 3],
     folder: TempDir,
 }
 
 impl LocalEnsemble {
-    /// Starts three members of the program `zkd`, each with these further lines in its `zoo.cfg`; returns when all
-    /// three serve.
+    /// Starts three members of zkd, each with these further lines in its `zoo.cfg`; returns when all three serve.
     pub fn start(zkd: &Path, lines: &str) -> Result<Self> {
+        Self::of(vec![zkd.display().to_string(), "--config".to_owned()], lines)
+    }
+
+    /// Of any program that takes a `zoo.cfg` as its last argument.
+    pub fn of(program: Vec<String>, lines: &str) -> Result<Self> {
         let folder = TempDir::new().context("make a folder for three members")?;
         let ports = free_ports(9)?;
-        let servers: String =
-            (0..3).map(|n| format!("server.{}=127.0.0.1:{}:{}\n", n + 1, ports[n], ports[3 + n])).collect();
+        let servers = [0, 1, 2].map(|n| server_line(n + 1, [ports[n], ports[3 + n], ports[6 + n]]));
+        let ensemble = servers.join("\n");
         for n in 0..3 {
             let data = folder.path().join(n.to_string());
             fs::create_dir(&data).context("make a member's folder")?;
             fs::write(data.join("myid"), (n + 1).to_string()).context("number a member")?;
             let config = format!(
                 "dataDir={}\nclientPort={}\nclientPortAddress=127.0.0.1\nadmin.enableServer=false\n\
-                 4lw.commands.whitelist=srvr\n{lines}\n{servers}",
+                 4lw.commands.whitelist=srvr\n{lines}\n{ensemble}\n",
                 data.display(),
                 ports[6 + n]
             );
             fs::write(data.with_extension("cfg"), config).context("configure a member")?;
         }
         let clients = [6, 7, 8].map(|at| SocketAddr::from(([127, 0, 0, 1], ports[at])));
-        let mut ensemble = Self { program: zkd.to_owned(), processes: [None, None, None], clients, folder };
+        let processes = [None, None, None];
+        let mut ensemble = Self { program, processes, clients, servers, folder };
         for member in 0..3 {
             ensemble.launch(member)?;
         }
@@ -67,6 +75,11 @@ impl LocalEnsemble {
     /// What a client connects to.
     pub fn hosts(&self) -> String {
         self.clients.map(|address| address.to_string()).join(",")
+    }
+
+    /// The members' lines in the file, by their numbers.
+    pub fn servers(&self) -> &[String; 3] {
+        &self.servers
     }
 
     /// Which member says that it leads.
@@ -118,8 +131,7 @@ impl LocalEnsemble {
     pub fn launch(&mut self, member: usize) -> Result<()> {
         let program = Program::new("setpriv")
             .args(["--pdeathsig", "KILL", "--"])
-            .arg(&self.program)
-            .arg("--config")
+            .args(&self.program)
             .arg(self.folder.path().join(format!("{member}.cfg")));
         self.processes[member] = Some(program.spawn(&self.log(member))?);
         Ok(())
@@ -165,6 +177,11 @@ impl Drop for LocalEnsemble {
             let _ = process.wait();
         }
     }
+}
+
+/// As a `zoo.cfg` and `reconfig` have it: the ports are those for peers, for elections and for clients.
+pub fn server_line(number: usize, [peers, elections, clients]: [u16; 3]) -> String {
+    format!("server.{number}=127.0.0.1:{peers}:{elections}:participant;127.0.0.1:{clients}")
 }
 
 /// What part in its ensemble a server says it has; nothing while it serves nobody.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use zke_wire::{ErrorCode, Role, Server, ServerId, Zxid};
+use zke_wire::{BadServer, ErrorCode, Role, Server, ServerId, Zxid};
 
 /// Where clients read the ensemble.
 pub const CONFIG_PATH: &str = "/zookeeper/config";
@@ -83,8 +83,8 @@ impl Configuration {
     /// What it becomes by `change` at `version`. `voters_min`: fewer are refused.
     ///
     /// # Errors
-    /// `BadVersion` if it is not the one that the change expects; `BadArguments` if the change cannot be read, two
-    /// servers would share an address, or too few would vote.
+    /// `BadVersion` if it is not the one that the change expects; `MarshallingError` if a server's number is none;
+    /// `BadArguments` if the change cannot be read otherwise, two servers would share an address, or too few would vote.
     pub fn after(&self, change: &Reconfig, version: Zxid, voters_min: usize) -> Result<Self, ErrorCode> {
         if ![-1, self.version.0].contains(&change.config_id) {
             return Err(ErrorCode::BadVersion);
@@ -99,7 +99,7 @@ impl Configuration {
     fn after_steps(&self, change: &Reconfig, version: Zxid) -> Result<Self, ErrorCode> {
         let mut next = Self { version, ..self.clone() };
         for id in items(change.leaving.as_deref()) {
-            next.servers.remove(&ServerId::parse(id).ok_or(ErrorCode::BadArguments)?);
+            next.servers.remove(&ServerId::parse(id).ok_or(ErrorCode::MarshallingError)?);
         }
         for line in items(change.joining.as_deref()) {
             let server = parse(line)?;
@@ -127,7 +127,11 @@ impl fmt::Display for Configuration {
 }
 
 fn parse(line: &str) -> Result<Server, ErrorCode> {
-    Server::parse_line(line).map_err(|_| ErrorCode::BadArguments)
+    Server::parse_line(line).map_err(|error| match error {
+        // In ZooKeeper nobody catches Java's exception for it.
+        BadServer::Id => ErrorCode::MarshallingError,
+        BadServer::SeveralAddresses | BadServer::Role | BadServer::Form => ErrorCode::BadArguments,
+    })
 }
 
 fn items(list: Option<&str>) -> impl Iterator<Item = &str> {
@@ -193,7 +197,6 @@ mod tests {
             ("some thing", "", "", "no line"),
             ("server.4=d:1:2", "", "", "no port for clients"),
             ("server.4=a:1:9;3", "", "", "an address twice"),
-            ("", "x", "", "no id"),
             ("", "1,2", "", "one voter left"),
             ("server.1=a:1:2:observer;3,server.2=b:1:2:observer;3", "", "", "one voter left"),
             ("", "", "server.1=a:1:2", "one voter left"),
@@ -201,6 +204,12 @@ mod tests {
         ] {
             let refused = after(&change(joining, leaving, new_members, -1));
             assert_eq!(refused, Err(ErrorCode::BadArguments), "{why}");
+        }
+        for (joining, leaving, new_members) in
+            [("", "x", ""), ("server.x=d:1:2;3", "", ""), ("", "", "server.x=d:1:2")]
+        {
+            let refused = after(&change(joining, leaving, new_members, -1));
+            assert_eq!(refused, Err(ErrorCode::MarshallingError), "no number");
         }
         assert_eq!(after(&change("", "3", "", 17)), Err(ErrorCode::BadVersion));
     }

@@ -68,7 +68,8 @@ impl Server {
     /// # Errors
     /// [`BadServer`].
     pub fn parse(name: &str, description: &str) -> Result<Self, BadServer> {
-        let id = name.strip_prefix("server.").and_then(ServerId::parse).ok_or(BadServer::Id)?;
+        let number = name.strip_prefix("server.").ok_or(BadServer::Form)?;
+        let id = ServerId::parse(number).ok_or(BadServer::Id)?;
         if description.contains('|') {
             return Err(BadServer::SeveralAddresses);
         }
@@ -147,7 +148,7 @@ mod tests {
         for (line, why) in [
             ("some thing", BadServer::Form),
             ("server.x=zk:1:2", BadServer::Id),
-            ("1=zk:1:2", BadServer::Id),
+            ("1=zk:1:2", BadServer::Form),
             ("server.1=zk:1", BadServer::Form),
             ("server.1=zk:1:2:3", BadServer::Role),
             ("server.1=zk:1:2:observer:4", BadServer::Form),
