@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use openraft_rt_sim::SimRuntime;
 use tokio::sync::mpsc;
-use zkd::connection::{Blocked, Connection, Ending, Outbox};
+use zkd::connection::{Arrival, Blocked, Connection, Ending, Outbox};
 use zkd::entrance::Guest;
 use zkd::requests::{self, Action};
 use zke_consensus::AsyncRuntime;
@@ -157,17 +157,18 @@ async fn request(process: &Process, connection: &Arc<Connection>, frame: Bytes) 
     }
     loop {
         let Ok((xid, action)) = requests::decode(frame.clone()) else { return Next::HangUp };
+        let arrival = Arrival { xid, received, bytes: frame.len() };
         let op = match action {
             Action::Read(read) => {
                 let state = ensemble.state().read();
                 if !ensemble.lease_holds() {
                     return Next::HangUp;
                 }
-                connection.read(xid, received, read, &state, &hub.watches);
+                connection.read(arrival, read, &state, &hub.watches);
                 return Next::GoOn;
             }
             Action::Sync { path } => {
-                let Some(barrier) = connection.sync(xid, received, path) else { return Next::Finish };
+                let Some(barrier) = connection.sync(arrival, path) else { return Next::Finish };
                 barriers.ask(connection, barrier);
                 return Next::GoOn;
             }
@@ -179,7 +180,7 @@ async fn request(process: &Process, connection: &Arc<Connection>, frame: Bytes) 
             return Next::Finish;
         }
         let last = op.is_none();
-        match connection.propose(xid, received, op, &hub.pending, ensemble) {
+        match connection.propose(arrival, op, &hub.pending, ensemble) {
             Ok(()) if last => return Next::Finish,
             Ok(()) => return Next::GoOn,
             Err(Blocked::Over) => return Next::Finish,

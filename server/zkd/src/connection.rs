@@ -40,12 +40,23 @@ use crate::stats::{Counter, Stats};
 /// Requests of one connection that may wait for an answer; with more the socket is not read. As many as ZooKeeper
 /// allows for a whole server (globalOutstandingLimit), so no client that worked there is slowed down here.
 const MAX_OUTSTANDING: usize = 1_000;
-/// With more bytes on their way out the socket is not read either: a client that does not take its answers gets no
-/// further ones. Large enough to fill any link between two wake-ups of the writer.
-const OUTBOX_PAUSE_BYTES: usize = 1 << 20;
-/// Watch events and answers behind a write come without the reader's doing. A connection that has this many bytes
+/// Nor is it with so many bytes of requests that wait: a thousand messages of jute.maxbuffer would be a gigabyte, for
+/// each client, as long as there is no leader. A client that sends the largest ones has four under way.
+const OUTSTANDING_MAX_BYTES: usize = 4 << 20;
+/// With so many bytes of requests waiting on all connections together, each may have one request. A disk that takes
+/// half a gigabyte a second is busy with them for 60 ms, so more would buy nothing but latency.
+const ALL_OUTSTANDING_MAX_BYTES: u64 = 32 << 20;
+/// With more bytes in the outbox the socket is not read either: a client that does not take its answers gets no further
+/// ones. Large enough to fill any link between two wake-ups of the writer.
+const OUTBOX_PAUSE_BYTES: usize = 256 << 10;
+/// Watch events and answers behind a write come without the reader's doing. A connection that has more bytes than this
 /// waiting when another message comes is closed: only a client that has stopped reading gets there.
 const OUTBOX_MAX_BYTES: usize = 64 << 20;
+/// With so many bytes on their way out on all connections together, in outboxes and with writers, ...
+const ALL_UNWRITTEN_MAX_BYTES: u64 = 64 << 20;
+/// ... this takes the place of the limit above, so that clients that stop reading do not have that each. Who reads has
+/// its answers in the buffers of its socket, and next to none of them here.
+const OUTBOX_SHARE_BYTES: usize = 1 << 20;
 
 /// Names a connection within this process; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,7 +99,11 @@ struct Inner {
     /// The answer to a change of the ensemble, until the ensemble has changed.
     held: Option<Held>,
     fifo: Fifo<Proposed, Asked>,
+    /// Of the requests in `fifo`.
+    outstanding_bytes: usize,
     outbox: BytesMut,
+    /// In `outbox`, and with the writer, who has not said yet that they have left.
+    unwritten_bytes: usize,
     /// The writer was woken, or is about to be, and has not looked yet.
     woken: bool,
     reader_waits: bool,
@@ -116,17 +131,24 @@ struct Attached {
     timeout_ms: i32,
 }
 
+/// A request as it came.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    pub xid: i32,
+    pub received: Instant,
+    /// Of its message.
+    pub bytes: usize,
+}
+
 #[derive(Debug)]
 struct Proposed {
-    xid: i32,
-    received: Instant,
+    arrival: Arrival,
     closes: bool,
 }
 
 #[derive(Debug)]
 struct Asked {
-    xid: i32,
-    received: Instant,
+    arrival: Arrival,
     read: Read,
 }
 
@@ -179,7 +201,9 @@ impl Connection {
                 sasl: Exchange::default(),
                 held: None,
                 fifo: Fifo::default(),
+                outstanding_bytes: 0,
                 outbox: BytesMut::new(),
+                unwritten_bytes: 0,
                 woken: false,
                 reader_waits: false,
                 activity: Activity::begin(),
@@ -318,8 +342,8 @@ impl Connection {
     }
 
     /// Answers the end of a session that the log knows nothing of.
-    pub fn close_read_only(&self, xid: i32, received: Instant, state: &State, watches: &Watches) {
-        self.read(xid, received, Read::Close, state, watches);
+    pub fn close_read_only(&self, arrival: Arrival, state: &State, watches: &Watches) {
+        self.read(arrival, Read::Close, state, watches);
         self.end(Ending::Flushing);
     }
 
@@ -338,8 +362,10 @@ impl Connection {
     /// and is woken by its own answers.
     pub async fn has_room(&self, outstanding_max: Option<NonZeroU32>) -> bool {
         self.until(|inner| {
-            let full = outstanding_max.is_some_and(|max| self.stats.outstanding.get() >= max.get().into());
+            let full = outstanding_max.is_some_and(|max| self.stats.outstanding.get() >= max.get().into())
+                || self.stats.outstanding_bytes.get() >= ALL_OUTSTANDING_MAX_BYTES;
             let room = inner.fifo.len() < MAX_OUTSTANDING
+                && inner.outstanding_bytes < OUTSTANDING_MAX_BYTES
                 && inner.outbox.len() < OUTBOX_PAUSE_BYTES
                 && (!full || inner.fifo.is_empty());
             inner.room_or_over(room)
@@ -358,8 +384,7 @@ impl Connection {
     /// [`Blocked`]; the request is not queued then.
     pub fn propose<R: AsyncRuntime>(
         self: &Arc<Self>,
-        xid: i32,
-        received: Instant,
+        arrival: Arrival,
         op: Option<WriteOp>,
         pending: &Pending,
         ensemble: &Ensemble<R>,
@@ -382,8 +407,8 @@ impl Connection {
             None => Command::CloseSession { session, attach_epoch },
         };
         pending.propose(ensemble, self, command)?;
-        inner.fifo.push_write(Proposed { xid, received, closes });
-        self.stats.outstanding.add(1);
+        inner.fifo.push_write(Proposed { arrival, closes });
+        inner.waits(arrival, &self.stats);
         Ok(())
     }
 
@@ -408,9 +433,9 @@ impl Connection {
     }
 
     /// Answers a request from `state`, now or after the session's earlier writes.
-    pub fn read(&self, xid: i32, received: Instant, read: Read, state: &State, watches: &Watches) {
+    pub fn read(&self, arrival: Arrival, read: Read, state: &State, watches: &Watches) {
         let mut inner = self.inner.lock();
-        let asked = Asked { xid, received, read };
+        let asked = Asked { arrival, read };
         if inner.ending >= Ending::Flushing {
             return;
         }
@@ -418,18 +443,18 @@ impl Connection {
             self.answer(&mut inner, asked, state, watches);
         } else {
             inner.fifo.push_read(asked);
-            self.stats.outstanding.add(1);
+            inner.waits(arrival, &self.stats);
         }
     }
 
     /// Queues a sync; returns the number of the read barrier to take for it, if the connection goes on.
-    pub fn sync(&self, xid: i32, received: Instant, path: String) -> Option<u64> {
+    pub fn sync(&self, arrival: Arrival, path: String) -> Option<u64> {
         let mut inner = self.inner.lock();
         if inner.ending >= Ending::Flushing {
             return None;
         }
-        self.stats.outstanding.add(1);
-        Some(inner.fifo.push_sync(Asked { xid, received, read: Read::Sync { path } }))
+        inner.waits(arrival, &self.stats);
+        Some(inner.fifo.push_sync(Asked { arrival, read: Read::Sync { path } }))
     }
 
     /// Adds an identity and answers at once, ahead of what waits: so does ZooKeeper, and clients expect it. Wrong
@@ -593,7 +618,7 @@ impl Connection {
         if inner.ending == Ending::Cut {
             return false;
         }
-        let write = match inner.fifo.complete_write() {
+        let Proposed { arrival, closes } = match inner.fifo.complete_write() {
             Ok(write) => write,
             Err(error) => {
                 tracing::error!(peer = %self.peer, %error, "closing a connection");
@@ -601,24 +626,25 @@ impl Connection {
                 return true;
             }
         };
-        self.stats.outstanding.sub(1);
+        inner.waits_no_more(arrival, &self.stats);
         // The session is gone or speaks through another connection, which knows better.
         if matches!(applied.result, Err(ErrorCode::SessionMoved | ErrorCode::SessionExpired)) {
             inner.end(Ending::Cut, &self.cut, &self.stats);
             return true;
         }
+        let Arrival { xid, received, .. } = arrival;
         let response = replies::of_write(applied);
         if matches!(applied.result, Ok(Reply::Reconfigured { .. })) {
-            inner.held = Some(Held { xid: write.xid, zxid: applied.zxid, response });
+            inner.held = Some(Held { xid, zxid: applied.zxid, response });
         } else {
-            self.push(&mut inner, 1, |_, out| response.encode(write.xid, applied.zxid, out));
+            self.push(&mut inner, 1, |_, out| response.encode(xid, applied.zxid, out));
         }
-        let took = write.received.elapsed();
+        let took = received.elapsed();
         self.stats.writes.record(took);
         let operation = activity::operation_of(applied.command);
-        let uptime = self.stats.uptime_at(write.received) + took;
-        inner.activity.answered(operation, write.xid, applied.zxid, uptime, took);
-        if write.closes {
+        let uptime = self.stats.uptime_at(received) + took;
+        inner.activity.answered(operation, xid, applied.zxid, uptime, took);
+        if closes {
             inner.end(Ending::Flushing, &self.cut, &self.stats);
         }
         self.answer_ready(&mut inner, state, watches);
@@ -647,7 +673,7 @@ impl Connection {
 
     fn answer_ready(&self, inner: &mut Inner, state: &State, watches: &Watches) {
         while let Some(asked) = inner.fifo.next_ready() {
-            self.stats.outstanding.sub(1);
+            inner.waits_no_more(asked.arrival, &self.stats);
             self.answer(inner, asked, state, watches);
         }
     }
@@ -657,7 +683,7 @@ impl Connection {
         if inner.ending >= Ending::Flushing {
             return;
         }
-        let Asked { xid, received, read } = asked;
+        let Asked { arrival: Arrival { xid, received, .. }, read } = asked;
         let operation = read.operation();
         let mut messages = 0;
         let session = inner.session.map_or(SessionId::NONE, |attached| attached.id);
@@ -678,15 +704,23 @@ impl Connection {
         if inner.ending >= Ending::Flushing {
             return;
         }
-        if inner.outbox.len() > OUTBOX_MAX_BYTES {
+        if inner.outbox.len() > self.outbox_max_bytes() {
             tracing::warn!(peer = %self.peer, bytes = inner.outbox.len(), "closing a connection that does not read");
             inner.end(Ending::Cut, &self.cut, &self.stats);
             return;
         }
         let before = inner.outbox.len();
         encode(&inner.identities, &mut inner.outbox);
-        self.stats.response_bytes.record((inner.outbox.len() - before) as u64);
+        let len = inner.outbox.len() - before;
+        inner.unwritten_bytes += len;
+        self.stats.unwritten_bytes.add(len as u64);
+        self.stats.response_bytes.record(len as u64);
         self.count_sent(messages);
+    }
+
+    fn outbox_max_bytes(&self) -> usize {
+        let all_full = self.stats.unwritten_bytes.get() >= ALL_UNWRITTEN_MAX_BYTES;
+        if all_full { OUTBOX_SHARE_BYTES } else { OUTBOX_MAX_BYTES }
     }
 
     fn count_sent(&self, messages: u64) {
@@ -697,10 +731,13 @@ impl Connection {
 
 /// For the writer task.
 impl Connection {
-    /// Swaps what waits into `out`, which must be empty, and says what to do.
+    /// Swaps what waits into `out`, which must be empty, and says what to do. What was taken before has left.
     pub fn take_outbox(&self, out: &mut BytesMut) -> Outbox {
         let mut inner = self.inner.lock();
         inner.woken = false;
+        let waiting = inner.outbox.len();
+        let written = mem::replace(&mut inner.unwritten_bytes, waiting) - waiting;
+        self.stats.unwritten_bytes.sub(written as u64);
         mem::swap(&mut inner.outbox, out);
         if !out.is_empty() {
             // Not otherwise: a reader that finds nothing new wakes the writer, and the two would never rest.
@@ -727,9 +764,23 @@ impl Inner {
         self.ending = self.ending.max(ending);
         if self.ending == Ending::Cut {
             stats.outstanding.sub(self.fifo.clear() as u64);
+            stats.outstanding_bytes.sub(mem::take(&mut self.outstanding_bytes) as u64);
             self.outbox = BytesMut::new();
+            stats.unwritten_bytes.sub(mem::take(&mut self.unwritten_bytes) as u64);
             cut.cancel();
         }
+    }
+
+    fn waits(&mut self, arrival: Arrival, stats: &Stats) {
+        self.outstanding_bytes += arrival.bytes;
+        stats.outstanding.add(1);
+        stats.outstanding_bytes.add(arrival.bytes as u64);
+    }
+
+    fn waits_no_more(&mut self, arrival: Arrival, stats: &Stats) {
+        self.outstanding_bytes -= arrival.bytes;
+        stats.outstanding.sub(1);
+        stats.outstanding_bytes.sub(arrival.bytes as u64);
     }
 
     fn room_or_over(&self, room: bool) -> Option<bool> {

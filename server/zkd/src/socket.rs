@@ -13,7 +13,7 @@ use zke_tree::WriteOp;
 use zke_wire::{ConnectRequest, ErrorCode, FirstBytes};
 
 use crate::clients::Clients;
-use crate::connection::{Blocked, Connection, Ending, Outbox};
+use crate::connection::{Arrival, Blocked, Connection, Ending, Outbox};
 use crate::entrance::{Guest, Transport};
 use crate::requests::{self, Action, Read};
 use crate::{four_letter, handshake};
@@ -204,6 +204,7 @@ async fn request(
         let Ok((xid, action)) = requests::decode(frame.clone()) else {
             return Some(Stop::HungUp);
         };
+        let arrival = Arrival { xid, received, bytes: frame.len() };
         let required = &clients.access.security.required_schemes;
         let presents = matches!(action, Action::Auth { .. } | Action::Sasl { .. });
         if !required.is_empty() && !presents && !connection.has_proven_itself(xid, required) {
@@ -214,7 +215,7 @@ async fn request(
         let op = match read_only(connection, action) {
             Action::Read(Read::Close) => {
                 let state = clients.ensemble.state().read();
-                connection.close_read_only(xid, received, &state, &clients.hub.watches);
+                connection.close_read_only(arrival, &state, &clients.hub.watches);
                 return Some(Stop::NoMore);
             }
             Action::Read(read) => {
@@ -223,11 +224,11 @@ async fn request(
                     // The leader may have let the session go already. Whoever watches the lease will say so too.
                     return Some(Stop::HungUp);
                 }
-                connection.read(xid, received, read, &state, &clients.hub.watches);
+                connection.read(arrival, read, &state, &clients.hub.watches);
                 return None;
             }
             Action::Sync { path } => {
-                let Some(barrier) = connection.sync(xid, received, path) else { return Some(Stop::NoMore) };
+                let Some(barrier) = connection.sync(arrival, path) else { return Some(Stop::NoMore) };
                 clients.barriers.ask(connection, barrier);
                 return None;
             }
@@ -236,7 +237,7 @@ async fn request(
             Action::Foreign => {
                 let refused = Read::Refused(ErrorCode::Unimplemented);
                 let state = clients.ensemble.state().read();
-                connection.read(xid, received, refused, &state, &clients.hub.watches);
+                connection.read(arrival, refused, &state, &clients.hub.watches);
                 drop(state);
                 tracing::info!(peer = %connection.peer(), "closing a connection: no client asks for that");
                 connection.end(Ending::Draining);
@@ -250,7 +251,7 @@ async fn request(
         }
         let last = op.is_none();
         let changes_ensemble = matches!(op, Some(WriteOp::Reconfig(_)));
-        match connection.propose(xid, received, op, &clients.hub.pending, &clients.ensemble) {
+        match connection.propose(arrival, op, &clients.hub.pending, &clients.ensemble) {
             Ok(()) if changes_ensemble => {
                 wait_for_ensemble(clients, connection).await;
                 return None;

@@ -21,6 +21,9 @@ pub struct Stats {
     pub bytes_sent: Counter,
     /// Read from a socket and not yet answered.
     pub outstanding: Gauge,
+    pub outstanding_bytes: Gauge,
+    /// Of answers and events that have not gone into a socket yet.
+    pub unwritten_bytes: Gauge,
     /// Connect requests, of new sessions and of old ones.
     pub connection_requests: Counter,
     /// Connections that a limit turned away, and those that came while this member did not serve.
@@ -65,6 +68,8 @@ impl Default for Stats {
             bytes_received: Counter::default(),
             bytes_sent: Counter::default(),
             outstanding: Gauge::default(),
+            outstanding_bytes: Gauge::default(),
+            unwritten_bytes: Gauge::default(),
             connection_requests: Counter::default(),
             connections_rejected: Counter::default(),
             connections_dropped: Counter::default(),
