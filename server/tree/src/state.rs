@@ -89,7 +89,8 @@ impl State {
         self.facts.now_ms = self.facts.now_ms.max(time_of_entry_ms(self.facts.apply_level, proposal.time_ms));
         let events = mem::take(&mut self.events);
         let mut scratch = Scratch { settings: proposal.settings, events, over_quota: Vec::new() };
-        for (sequence, command) in (proposal.first_sequence..).zip(&proposal.commands) {
+        // In this order no number is asked for behind the last command, where there may be none.
+        for (command, sequence) in proposal.commands.iter().zip(proposal.first_sequence..) {
             if !self.marks.advance(proposal.origin, sequence) {
                 continue;
             }

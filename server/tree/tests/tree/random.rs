@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use zke_tree::{Command, MemberId, Origin, Proposal, Reconfig, Settings, WriteOp};
+use zke_tree::{Command, LogIndex, MemberId, Origin, Proposal, Reconfig, Settings, State, Term, WriteOp};
 use zke_wire::{Acl, ErrorCode, Id, SessionId, Zxid, perms};
 
 /// Mostly paths of nodes that may exist; sometimes what is no path.
@@ -237,4 +237,19 @@ fn sequences_begin_at_one_and_do_not_overflow() {
         let error = Proposal::decode(proposal.encode()).expect_err("no such sequence");
         assert_eq!(error.to_string(), "decode a proposal: bad first sequence before byte 35");
     }
+}
+
+#[test]
+fn the_last_sequence_that_there_is_can_be_applied() {
+    let proposal = Proposal {
+        time_ms: 0,
+        settings: Settings::default(),
+        origin: Origin::default(),
+        first_sequence: u64::MAX - 1,
+        commands: vec![Command::TakeControl {}],
+    };
+    let proposal = Proposal::decode(proposal.encode()).expect("it has a sequence");
+    let mut state = State::new();
+    state.begin_entry(LogIndex(1), Term(1));
+    state.apply(&proposal, &mut |_, _| {});
 }
