@@ -128,7 +128,8 @@ pub(crate) struct Inner<R: AsyncRuntime> {
     pub(crate) archive_turn: Arc<Semaphore>,
     /// Told once the process has to start anew, on a disk that is another member then.
     pub(crate) restart: Notify,
-    /// Told once the disk hung under this leader and no other member took over.
+    /// Told once the disk hung under this leader and it heard of no other. Where Raft itself waits for the disk, to save a
+    /// vote, it cannot hear of one.
     pub(crate) hung: Notify,
 }
 
@@ -336,7 +337,7 @@ impl<R: AsyncRuntime> Ensemble<R> {
         tokio::select! {
             reason = self.raft_stopped() => reason,
             () = self.inner.hung.notified() => {
-                "the disk did not finish a flush for three seconds, and no other member took over".to_owned()
+                "the disk did not finish a flush for three seconds, and no other leader was heard of".to_owned()
             }
             index = self.inner.divergence.found() => {
                 self.inner.leave_diverged().await;
