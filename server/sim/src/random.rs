@@ -22,8 +22,11 @@ use crate::world::{self, World};
 
 /// After the last fault every member serves again, and every client has written again, within so long.
 const RECOVERY_DEADLINE: Duration = Duration::from_secs(30);
-/// Of a client that nothing is in the way of.
-const SYNC_DEADLINE: Duration = Duration::from_secs(5);
+/// Of one that was asked for on a connection that a member has taken. A flush that hung when its disk was mended may still
+/// take five seconds.
+const SYNC_DEADLINE: Duration = Duration::from_secs(10);
+/// Before a client that was turned away comes again.
+const AGAIN_INTERVAL: Duration = Duration::from_millis(100);
 /// As long as the first election may take.
 const START_DEADLINE: Duration = Duration::from_secs(10);
 /// Of the search for the place of writes of unknown outcome. A run that needs more is said to be undecided, and no
@@ -162,6 +165,23 @@ impl Crowd {
         Crowd { clients: habits.iter().enumerate().map(run).collect(), load }
     }
 
+    /// A member whose last lease is of before the network was mended may turn clients away for a moment. What it has taken it
+    /// has to answer.
+    async fn hear_of_sync(&self, world: &World, voter: usize) {
+        let answered = async {
+            loop {
+                let synced = client::hears_of_sync(world, self.clients.len(), voter);
+                match SimRuntime::timeout(SYNC_DEADLINE, synced).await {
+                    Ok(Some(())) => return,
+                    Ok(None) => SimRuntime::sleep(AGAIN_INTERVAL).await,
+                    Err(_) => panic!("LIVE: member {voter} serves, and answers no sync"),
+                }
+            }
+        };
+        let answered = SimRuntime::timeout(RECOVERY_DEADLINE, answered).await;
+        assert!(answered.is_ok(), "LIVE: member {voter} turned clients away for {RECOVERY_DEADLINE:?}");
+    }
+
     /// To be called when nothing is broken any more: every voter has to serve again and to answer a `sync`, every client to
     /// write again, and all members to agree. What they agree on is written down.
     pub async fn end(self, world: &World) {
@@ -177,9 +197,7 @@ impl Crowd {
         let wrote = world.holds_within(RECOVERY_DEADLINE, || self.load.all_served_since(healed_us)).await;
         assert!(wrote, "LIVE: a client was not served within {RECOVERY_DEADLINE:?} after the last fault");
         for voter in world.voters() {
-            let synced = client::hears_of_sync(world, self.clients.len(), voter);
-            let heard = SimRuntime::timeout(SYNC_DEADLINE, synced).await;
-            assert!(heard == Ok(Some(())), "LIVE: member {voter} serves, and answers no sync");
+            self.hear_of_sync(world, voter).await;
         }
         self.load.end();
         for client in self.clients {
