@@ -2,7 +2,9 @@
 //!
 //! Raft counts entries, for when to take a snapshot and for what to keep behind it; but an entry may be one small write or a
 //! batch of hundreds, so that the same number of them may take a megabyte or many gigabytes. So segments are counted too, and
-//! compared with what is left of the volume, so that it is not the log that makes room scarce. Nothing here decides what may go: Raft purges no entry that its newest snapshot does not hold.
+//! compared with what is left of the volume, so that it is not the log that makes room scarce.
+//!
+//! Never decides what may go: Raft purges no entry that its newest snapshot does not hold.
 
 use std::sync::Arc;
 use std::time::Duration;
