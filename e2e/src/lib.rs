@@ -26,6 +26,7 @@ pub mod network;
 pub mod node;
 pub mod packages;
 pub mod pki;
+pub mod ports;
 pub mod preflight;
 pub mod program;
 pub mod progress;

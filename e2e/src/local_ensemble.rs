@@ -1,11 +1,11 @@
 //! Three processes of one server on this machine, as `zoo.cfg` makes them, that a test ends and starts again.
 //!
-//! They listen on the loopback only, on ports that were free. The kernel kills each of them with the thread that
+//! They listen on the loopback only, on ports of their own. The kernel kills each of them with the thread that
 //! started it, however that ends.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
 use std::thread::sleep;
@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::ports::free_ports;
 use crate::program::Program;
 
 /// For a start of three debug builds, or an election, on a busy machine.
@@ -192,11 +193,4 @@ pub fn mode(server: SocketAddr) -> Option<String> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     answer.lines().find_map(|line| line.strip_prefix("Mode: ")).map(str::to_owned)
-}
-
-/// Ports that are free now. Held together, so that they differ.
-pub fn free_ports(count: usize) -> Result<Vec<u16>> {
-    let bind = |_| TcpListener::bind("127.0.0.1:0").context("find a free port");
-    let held = (0..count).map(bind).collect::<Result<Vec<_>>>()?;
-    held.iter().map(|socket| Ok(socket.local_addr().context("ask for a port")?.port())).collect()
 }

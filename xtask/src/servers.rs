@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
-use zke_e2e::local_ensemble::{free_ports, mode};
+use zke_e2e::local_ensemble::mode;
+use zke_e2e::ports::free_ports;
 use zke_e2e::program::Program;
 
 /// A JVM on a busy machine, and an election.

@@ -13,7 +13,8 @@ use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 use zke_e2e::checkout::Checkout;
 use zke_e2e::java::Java;
-use zke_e2e::local_ensemble::{LocalEnsemble, free_ports, mode, server_line};
+use zke_e2e::local_ensemble::{LocalEnsemble, mode, server_line};
+use zke_e2e::ports::free_ports;
 use zke_e2e::program::Program;
 use zke_e2e::progress::Progress;
 

@@ -12,8 +12,9 @@ use tonic::transport::Channel;
 use zke_admin::tls::{ClientIdentity, connect};
 use zke_admin::v1::admin_client::AdminClient;
 use zke_admin::v1::{DiskState, SetServingRequest, StatusRequest, StatusResponse, TakeControlRequest};
+use zke_e2e::ports::free_ports;
 
-use crate::program::{Ended, Server, free_ports, text, turn, zkd};
+use crate::program::{Ended, Server, text, turn, zkd};
 use crate::raw::{self, Raw};
 
 const MEMBER: &str = "zkensemble://apps/prod/prod-0";
@@ -97,7 +98,7 @@ fn a_job_fills_a_blank_disk_and_each_identity_does_its_own() {
     let file = archives.join(taken.succeeded()["path"].as_str().unwrap());
 
     let certificates = Certificates::new(temp.path());
-    let [admin, peer] = free_ports();
+    let [admin, peer] = free_ports(2).unwrap()[..] else { panic!("two were asked for") };
     let tls_dir = certificates.folder("prod-0", "prod-0");
     let lines = format!(
         "zke.mode=managed\nzke.peerPort={peer}\nzke.adminPort={admin}\nzke.tlsDir={}\n\

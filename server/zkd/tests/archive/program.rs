@@ -1,7 +1,7 @@
 //! The program under test: one run of a command, and a server that is alone.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use zke_e2e::ports::free_ports;
 
 use crate::raw::Raw;
 
@@ -107,7 +108,7 @@ impl Server {
 
     /// With more lines in its file and more on its command line.
     pub fn launch(data_dir: &Path, lines: &str, arguments: &[&str]) -> Server {
-        let [port] = free_ports();
+        let port = free_ports(1).unwrap()[0];
         let config = data_dir.with_extension("cfg");
         let file = format!(
             "dataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\nadmin.enableServer=false\n\
@@ -192,10 +193,4 @@ impl Drop for Server {
         }
         self.kill();
     }
-}
-
-/// Ports that are free now. Held together, so that they differ.
-pub fn free_ports<const N: usize>() -> [u16; N] {
-    let held: [TcpListener; N] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-    held.map(|socket| socket.local_addr().unwrap().port())
 }

@@ -7,7 +7,7 @@ mod raw;
 
 use std::fs;
 use std::io::{ErrorKind, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use tempfile::TempDir;
+use zke_e2e::ports::free_ports;
 use zke_wire::Request;
 
 use raw::Raw;
@@ -33,7 +34,7 @@ impl Process {
     /// One server with these lines in its configuration; returns when it serves.
     fn start(lines: &str) -> Process {
         let dir = TempDir::new().unwrap();
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], free_ports(1).unwrap()[0]));
         let config = format!(
             "dataDir={}\nclientPort={}\nclientPortAddress=127.0.0.1\nadmin.enableServer=false\n{lines}",
             dir.path().join("data").display(),

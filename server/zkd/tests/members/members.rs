@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use zke_consensus::PeerNode;
+use zke_e2e::ports::free_ports;
 use zke_wire::{ConnectResponse, SessionId};
 
 use crate::raw::{Raw, same_session};
@@ -57,7 +58,7 @@ impl Members {
     fn start_with(disks: Disks, lines: &str) -> Members {
         let turn = ONE_ENSEMBLE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = TempDir::new().unwrap();
-        let ports = free_ports();
+        let ports = free_ports(9).unwrap();
         let servers: String =
             (0..3).map(|n| format!("server.{}=127.0.0.1:{}:{}\n", n + 1, ports[n], ports[3 + n])).collect();
         for n in 0..3 {
@@ -82,7 +83,7 @@ impl Members {
     /// Starts a fourth process, which nobody's file names but its own. Returns its line.
     #[allow(dead_code, reason = "for the tests of reconfig")]
     pub fn start_fourth(&mut self, lines: &str, role: &str) -> String {
-        let ports = free_ports();
+        let ports = free_ports(3).unwrap();
         let first = fs::read_to_string(self.path(0, "cfg")).unwrap();
         let servers = first.lines().filter(|line| line.starts_with("server."));
         let others: String = servers.map(|line| format!("{line}\n")).collect();
@@ -288,10 +289,4 @@ fn make_disk(image: &Path, my_id: usize) {
     fs::File::create(image).unwrap().set_len(512 << 20).unwrap();
     let made = Command::new("mkfs.ext4").args(["-q", "-d"]).arg(seed.path()).arg(image).status().unwrap();
     assert!(made.success());
-}
-
-/// Nine ports that are free now. Held together, so that they differ.
-fn free_ports() -> Vec<u16> {
-    let held: Vec<_> = (0..9).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    held.iter().map(|socket| socket.local_addr().unwrap().port()).collect()
 }

@@ -1,7 +1,7 @@
 //! What a server logs of its secrets at the most talkative level: nothing.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tempfile::TempDir;
+use zke_e2e::ports::free_ports;
 use zke_wire::{Acl, Id, Request, perms};
 
 use crate::raw::{self, Raw};
@@ -60,7 +61,7 @@ struct Running {
 }
 
 fn start(dir: &TempDir) -> Running {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_ports(1).unwrap()[0];
     let log = dir.path().join("log");
     let child = Command::new(env!("CARGO_BIN_EXE_zkd"))
         .args(properties(dir, port))

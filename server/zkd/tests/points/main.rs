@@ -9,7 +9,7 @@ mod raw;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
+use zke_e2e::ports::free_ports;
 use zke_wire::{OpCode, Response};
 
 use raw::Raw;
@@ -74,8 +75,7 @@ struct Server {
 
 impl Server {
     fn on(dir: TempDir) -> Server {
-        // Free now.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], free_ports(1).unwrap()[0]));
         let config = format!(
             "dataDir={}\nclientPort={}\nclientPortAddress=127.0.0.1\ntickTime=2000\nadmin.enableServer=false\n",
             dir.path().join("data").display(),
