@@ -194,6 +194,8 @@ fn stage(checkout: &Checkout, progress: &Progress, name: &str, arguments: &[&str
         Program::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .directory(checkout.root())
             .args(arguments)
+            // What an error says is enough, and stands last if no trace of the test's own frames follows it.
+            .env("RUST_BACKTRACE", "0")
             .within(STAGE_LIMIT)
             .shown()
     })
