@@ -8,6 +8,10 @@
 //! Promises: replies in the order of requests; events of a change before any reply that shows it; nothing is queued
 //! once the connection is cut. Never touches the socket.
 
+mod answers;
+mod credentials;
+mod outbox;
+
 use std::fmt;
 use std::mem;
 use std::net::SocketAddr;
@@ -16,26 +20,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use zke_consensus::{AsyncRuntime, Busy, Ensemble};
-use zke_tree::{Applied, Command, Event, Reply, State, WatchTable, WriteOp, may_read};
-use zke_wire::{ConnectRequest, ConnectResponse, ErrorCode, Response, SessionId, Zxid};
+use zke_tree::{Command, State, WatchTable, WriteOp};
+use zke_wire::{ConnectRequest, ConnectResponse, Response, SessionId, Zxid};
 
-use crate::access::Known;
-use crate::activity::{self, Activity};
-use crate::config::Sasl;
+use crate::activity::Activity;
 use crate::entrance::Guest;
 use crate::fifo::Fifo;
-use crate::identity::{AuthError, Identities};
+use crate::identity::Identities;
 use crate::pending::Pending;
-use crate::reads::{self, Asker};
-use crate::replies;
 use crate::requests::Read;
-use crate::sasl::{Exchange, Passwords, SaslError, Step};
+use crate::sasl::Exchange;
 use crate::stats::{Counter, Stats};
+
+pub use outbox::Outbox;
 
 /// Requests of one connection that may wait for an answer; with more the socket is not read. As many as ZooKeeper
 /// allows for a whole server (globalOutstandingLimit), so no client that worked there is slowed down here.
@@ -49,14 +51,6 @@ const ALL_OUTSTANDING_MAX_BYTES: u64 = 32 << 20;
 /// With more bytes in the outbox the socket is not read either: a client that does not take its answers gets no further
 /// ones. Large enough to fill any link between two wake-ups of the writer.
 const OUTBOX_PAUSE_BYTES: usize = 256 << 10;
-/// Watch events and answers behind a write come without the reader's doing. A connection that has more bytes than this
-/// waiting when another message comes is closed: only a client that has stopped reading gets there.
-const OUTBOX_MAX_BYTES: usize = 64 << 20;
-/// With so many bytes on their way out on all connections together, in outboxes and with writers, ...
-const ALL_UNWRITTEN_MAX_BYTES: u64 = 64 << 20;
-/// ... this takes the place of the limit above, so that clients that stop reading do not have that each. Who reads has
-/// its answers in the buffers of its socket, and next to none of them here.
-const OUTBOX_SHARE_BYTES: usize = 1 << 20;
 
 /// Names a connection within this process; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -172,14 +166,6 @@ impl From<Busy> for Blocked {
     fn from(_: Busy) -> Self {
         Self::Busy
     }
-}
-
-/// What the writer has to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outbox {
-    Write,
-    Wait,
-    End,
 }
 
 impl Connection {
@@ -457,90 +443,6 @@ impl Connection {
         Some(inner.fifo.push_sync(Asked { arrival, read: Read::Sync { path } }))
     }
 
-    /// Adds an identity and answers at once, ahead of what waits: so does ZooKeeper, and clients expect it. Wrong
-    /// credentials end the connection behind the answer.
-    pub fn authenticate(&self, xid: i32, scheme: &str, auth: &Bytes, known: &Known) -> Result<(), AuthError> {
-        let mut inner = self.inner.lock();
-        let added = inner.identities.add(scheme, auth, known);
-        let response = match added {
-            Ok(()) => Response::Empty,
-            Err(_) => Response::Error(ErrorCode::AuthFailed),
-        };
-        self.answer_credentials(&mut inner, xid, &response);
-        if added.is_err() {
-            inner.end(Ending::Flushing, &self.cut, &self.stats);
-        }
-        added
-    }
-
-    /// Takes a token of SASL, and answers as [`authenticate`](Self::authenticate) does. A server without users has
-    /// nothing to say, as ZooKeeper, and the client is whoever it was.
-    ///
-    /// # Errors
-    /// [`SaslError`]; the connection ends with `refusal`, unless the configuration lets it stay.
-    pub fn sasl(
-        &self,
-        xid: i32,
-        token: &[u8],
-        settings: Option<&Sasl>,
-        known: &Known,
-        refusal: ErrorCode,
-    ) -> Result<(), SaslError> {
-        let mut inner = self.inner.lock();
-        let inner = &mut *inner;
-        let (Some(settings), Some(users)) = (settings, &known.sasl_users) else {
-            self.answer_credentials(inner, xid, &Response::Sasl { token: None });
-            return Ok(());
-        };
-        let passwords = Passwords { users, of_super: settings.super_password.as_ref() };
-        let step = inner.sasl.step(token, fresh_nonce, &passwords).and_then(|step| match step {
-            Step::Challenge(challenge) => Ok(challenge),
-            Step::Authenticated { user, answer } => {
-                match inner.identities.add_sasl(user, &settings.super_users) {
-                    Ok(()) => Ok(answer),
-                    Err(_) => Err(SaslError::Over),
-                }
-            }
-        });
-        let answer = match &step {
-            Ok(token) => Response::Sasl { token: Some(Bytes::copy_from_slice(token.as_bytes())) },
-            Err(_) if settings.failed_clients_stay && refusal == ErrorCode::AuthFailed => {
-                Response::Sasl { token: None }
-            }
-            Err(_) => Response::Error(refusal),
-        };
-        self.answer_credentials(inner, xid, &answer);
-        if matches!(answer, Response::Error(_)) {
-            inner.end(Ending::Flushing, &self.cut, &self.stats);
-        }
-        step.map(|_| ())
-    }
-
-    /// Whether the client has proven who it is by one of these schemes. If not, the request `xid` is refused and the
-    /// connection ends.
-    pub fn has_proven_itself(&self, xid: i32, schemes: &[String]) -> bool {
-        let mut inner = self.inner.lock();
-        if inner.identities.has_any(schemes) {
-            return true;
-        }
-        self.answer_credentials(&mut inner, xid, &Response::Error(ErrorCode::SessionClosedRequireSaslAuth));
-        inner.end(Ending::Flushing, &self.cut, &self.stats);
-        false
-    }
-
-    /// Adds the subject of a certificate; before there is a session.
-    ///
-    /// # Errors
-    /// [`AuthError::TooMany`]; the caller ends the connection.
-    pub fn add_certificate(&self, subject: String, known: &Known) -> Result<(), AuthError> {
-        self.inner.lock().identities.add_certificate(subject, known)
-    }
-
-    /// Such replies carry zxid 0.
-    fn answer_credentials(&self, inner: &mut Inner, xid: i32, response: &Response) {
-        self.push(inner, 1, |_, out| response.encode(xid, Zxid(0), out));
-    }
-
     /// Lets the writer look at what the reader has brought about.
     pub fn wake_writer(&self) {
         self.output.notify_one();
@@ -563,201 +465,8 @@ impl Connection {
     }
 }
 
-/// Enough that nobody guesses it, in letters that need no quoting.
-fn fresh_nonce() -> String {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.encode(rand::random::<[u8; 30]>())
-}
-
 /// The watches of all connections of this process.
 pub type Watches = Mutex<WatchTable<ConnectionId>>;
-
-/// For the apply thread, which holds the state's write lock; and for whoever reaches a read barrier.
-/// They return whether the writer has to be woken, so that it is woken once for many answers.
-impl Connection {
-    /// The attach that this connection proposed was applied. Returns the session if it is this connection's now.
-    pub fn complete_attach(&self, result: &Result<Reply, ErrorCode>, zxid: Zxid) -> Option<SessionId> {
-        let mut inner = self.inner.lock();
-        let request = inner.request.take()?;
-        if inner.ending > Ending::Open {
-            return None;
-        }
-        let attached = match *result {
-            Ok(Reply::Session { session, password, timeout_ms, attach_epoch }) => {
-                inner.session = Some(Attached { id: session, epoch: attach_epoch, timeout_ms });
-                inner.activity.answered("SESS", 0, zxid, self.stats.uptime(), Duration::ZERO);
-                let read_only = request.read_only.map(|_| false);
-                let response = ConnectResponse { timeout_ms, session_id: session, password, read_only };
-                self.push(&mut inner, 1, |_, out| response.encode(out));
-                Some(session)
-            }
-            Err(ErrorCode::SessionExpired) => {
-                self.push(&mut inner, 1, |_, out| ConnectResponse::expired(&request).encode(out));
-                inner.end(Ending::Flushing, &self.cut, &self.stats);
-                None
-            }
-            // Any answer would be taken for the end of the session: the client shall ask elsewhere.
-            _ => {
-                inner.end(Ending::Cut, &self.cut, &self.stats);
-                None
-            }
-        };
-        drop(inner);
-        self.progress.notify_one();
-        self.output.notify_one();
-        attached
-    }
-
-    pub fn is_attached(&self) -> bool {
-        self.inner.lock().session.is_some()
-    }
-
-    /// The oldest write of this connection was applied: answers it and the reads behind it.
-    pub fn complete(&self, applied: &Applied<'_>, state: &State, watches: &Watches) -> bool {
-        let mut inner = self.inner.lock();
-        if inner.ending == Ending::Cut {
-            return false;
-        }
-        let Proposed { arrival, closes } = match inner.fifo.complete_write() {
-            Ok(write) => write,
-            Err(error) => {
-                tracing::error!(peer = %self.peer, %error, "closing a connection");
-                inner.end(Ending::Cut, &self.cut, &self.stats);
-                return true;
-            }
-        };
-        inner.waits_no_more(arrival, &self.stats);
-        // The session is gone or speaks through another connection, which knows better.
-        if matches!(applied.result, Err(ErrorCode::SessionMoved | ErrorCode::SessionExpired)) {
-            inner.end(Ending::Cut, &self.cut, &self.stats);
-            return true;
-        }
-        let Arrival { xid, received, .. } = arrival;
-        let response = replies::of_write(applied);
-        if matches!(applied.result, Ok(Reply::Reconfigured { .. })) {
-            inner.held = Some(Held { xid, zxid: applied.zxid, response });
-        } else {
-            self.push(&mut inner, 1, |_, out| response.encode(xid, applied.zxid, out));
-        }
-        let took = received.elapsed();
-        self.stats.writes.record(took);
-        let operation = activity::operation_of(applied.command);
-        let uptime = self.stats.uptime_at(received) + took;
-        inner.activity.answered(operation, xid, applied.zxid, uptime, took);
-        if closes {
-            inner.end(Ending::Flushing, &self.cut, &self.stats);
-        }
-        self.answer_ready(&mut inner, state, watches);
-        inner.wake(&self.progress)
-    }
-
-    /// The read barrier `number` of this connection is reached, and `state` is not older.
-    pub fn barrier_reached(&self, number: u64, state: &State, watches: &Watches) {
-        let mut inner = self.inner.lock();
-        inner.fifo.barrier_reached(number);
-        self.answer_ready(&mut inner, state, watches);
-        if inner.wake(&self.progress) {
-            self.output.notify_one();
-        }
-    }
-
-    /// Queues a watch event, already encoded, unless this connection may not read the node it speaks of.
-    pub fn deliver(&self, event: &Event, encoded: &[u8]) -> bool {
-        let mut inner = self.inner.lock();
-        if !may_read(&event.acl, inner.identities.as_slice()) {
-            return false;
-        }
-        self.push(&mut inner, 1, |_, out| out.extend_from_slice(encoded));
-        inner.wake(&self.progress)
-    }
-
-    fn answer_ready(&self, inner: &mut Inner, state: &State, watches: &Watches) {
-        while let Some(asked) = inner.fifo.next_ready() {
-            inner.waits_no_more(asked.arrival, &self.stats);
-            self.answer(inner, asked, state, watches);
-        }
-    }
-
-    fn answer(&self, inner: &mut Inner, asked: Asked, state: &State, watches: &Watches) {
-        // A cut connection arms no watch: nobody would take it away again.
-        if inner.ending >= Ending::Flushing {
-            return;
-        }
-        let Asked { arrival: Arrival { xid, received, .. }, read } = asked;
-        let operation = read.operation();
-        let mut messages = 0;
-        let session = inner.session.map_or(SessionId::NONE, |attached| attached.id);
-        self.push(inner, 0, |identities, out| {
-            let identities = identities.as_slice();
-            let asker = Asker { connection: self.id, session, identities, watches };
-            messages = reads::answer(read, xid, state, &asker, out);
-        });
-        self.count_sent(messages);
-        let took = received.elapsed();
-        self.stats.reads.record(took);
-        let uptime = self.stats.uptime_at(received) + took;
-        inner.activity.answered(operation, xid, state.last_zxid(), uptime, took);
-    }
-
-    /// Appends to the outbox what `encode` writes, unless nothing goes out any more.
-    fn push(&self, inner: &mut Inner, messages: u64, encode: impl FnOnce(&Identities, &mut BytesMut)) {
-        if inner.ending >= Ending::Flushing {
-            return;
-        }
-        if inner.outbox.len() > self.outbox_max_bytes() {
-            tracing::warn!(peer = %self.peer, bytes = inner.outbox.len(), "closing a connection that does not read");
-            inner.end(Ending::Cut, &self.cut, &self.stats);
-            return;
-        }
-        let before = inner.outbox.len();
-        encode(&inner.identities, &mut inner.outbox);
-        let len = inner.outbox.len() - before;
-        inner.unwritten_bytes += len;
-        self.stats.unwritten_bytes.add(len as u64);
-        self.stats.response_bytes.record(len as u64);
-        self.count_sent(messages);
-    }
-
-    fn outbox_max_bytes(&self) -> usize {
-        let all_full = self.stats.unwritten_bytes.get() >= ALL_UNWRITTEN_MAX_BYTES;
-        if all_full { OUTBOX_SHARE_BYTES } else { OUTBOX_MAX_BYTES }
-    }
-
-    fn count_sent(&self, messages: u64) {
-        self.stats.sent.add(messages);
-        self.sent.add(messages);
-    }
-}
-
-/// For the writer task.
-impl Connection {
-    /// Swaps what waits into `out`, which must be empty, and says what to do. What was taken before has left.
-    pub fn take_outbox(&self, out: &mut BytesMut) -> Outbox {
-        let mut inner = self.inner.lock();
-        inner.woken = false;
-        let waiting = inner.outbox.len();
-        let written = mem::replace(&mut inner.unwritten_bytes, waiting) - waiting;
-        self.stats.unwritten_bytes.sub(written as u64);
-        mem::swap(&mut inner.outbox, out);
-        if !out.is_empty() {
-            // Not otherwise: a reader that finds nothing new wakes the writer, and the two would never rest.
-            if inner.reader_waits {
-                self.progress.notify_one();
-            }
-            return Outbox::Write;
-        }
-        match inner.ending {
-            Ending::Open => Outbox::Wait,
-            Ending::Draining if !inner.fifo.is_empty() => Outbox::Wait,
-            Ending::Draining | Ending::Flushing | Ending::Cut => Outbox::End,
-        }
-    }
-
-    /// Returns when there is something to take.
-    pub async fn output(&self) {
-        self.output.notified().await;
-    }
-}
 
 impl Inner {
     fn end(&mut self, ending: Ending, cut: &CancellationToken, stats: &Stats) {
