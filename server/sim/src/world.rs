@@ -452,11 +452,6 @@ impl World {
         self.member(member).state().read().exists(path, &[]).is_ok()
     }
 
-    /// What a bit that flips in a member's memory does.
-    pub fn damage_state(&self, member: usize) {
-        self.member(member).state().write().damage();
-    }
-
     pub fn has_session(&self, member: usize, session: SessionId) -> bool {
         self.member(member).state().read().session(session).is_some()
     }

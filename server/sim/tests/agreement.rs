@@ -2,29 +2,23 @@
 
 use std::time::Duration;
 
+use zke_sim::commands::delete;
 use zke_sim::world::End;
 use zke_sim::{World, world};
-use zke_tree::{Command, WriteOp};
-use zke_wire::SessionId;
 
-const SESSION: SessionId = SessionId(0x1111);
 const DEADLINE: Duration = Duration::from_secs(10);
 const SEEDS: std::ops::Range<u64> = 0..3;
 /// More entries than from one comparison to the next.
 const WRITES: usize = 300;
 
-async fn started(world: &World) {
-    world.start_members(3).await;
-    world.wait_all_serving(DEADLINE).await;
-    let session = Command::CreateSession { session: SESSION, password: [1; 16], timeout_ms: 600_000 };
-    world.propose_and_wait(0, session).await;
+/// What a bit that flips in a member's memory does.
+fn damage(world: &World, member: usize) {
+    world.member(member).state().write().damage();
 }
 
 async fn write(world: &World, member: usize) {
     for _ in 0..WRITES {
-        let op = WriteOp::Delete { path: "/nobody-has-this".to_owned(), version: -1 };
-        let command = Command::Client { session: SESSION, attach_epoch: 0, identities: Vec::new(), op };
-        world.propose_and_wait(member, command).await;
+        world.propose_and_wait(member, delete("/nobody-has-this")).await;
     }
 }
 
@@ -32,11 +26,10 @@ async fn write(world: &World, member: usize) {
 fn a_member_that_a_majority_contradicts_ends_and_does_not_start_again() {
     for (seed, leads) in SEEDS.flat_map(|seed| [(seed, false), (seed, true)]) {
         world::run(seed, move |world| async move {
-            started(&world).await;
-            let leader = world.leader().expect("a session began, so somebody leads");
+            let leader = world.start_with_session(3).await;
             let wrong = if leads { leader } else { (leader + 1) % 3 };
             let other = (leader + 2) % 3;
-            world.damage_state(wrong);
+            damage(&world, wrong);
             write(&world, other).await;
             assert!(world.holds_within(DEADLINE, || !world.is_well(wrong)).await, "seed {seed}: it goes on");
             world.end(wrong, End::Kill).await;
@@ -52,12 +45,11 @@ fn a_member_that_a_majority_contradicts_ends_and_does_not_start_again() {
 fn without_a_majority_all_go_on_and_an_alarm_is_raised() {
     for seed in SEEDS {
         world::run(seed, move |world| async move {
-            started(&world).await;
-            let leader = world.leader().expect("a session began, so somebody leads");
+            let leader = world.start_with_session(3).await;
             let others = [(leader + 1) % 3, (leader + 2) % 3];
-            world.damage_state(others[0]);
-            world.damage_state(others[1]);
-            world.damage_state(others[1]);
+            damage(&world, others[0]);
+            damage(&world, others[1]);
+            damage(&world, others[1]);
             write(&world, leader).await;
             let alarmed = || world.member(leader).status().disagreements > 0;
             assert!(world.holds_within(DEADLINE, alarmed).await, "seed {seed}: nobody noticed");
