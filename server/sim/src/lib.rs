@@ -11,6 +11,7 @@
 
 pub mod chronicle;
 pub mod client;
+pub mod commands;
 pub mod front;
 pub mod nemesis;
 pub mod network;

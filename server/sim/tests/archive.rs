@@ -4,19 +4,24 @@ use std::io::{Cursor, Read, Write};
 use std::time::Duration;
 
 use zke_consensus::{AdminError, Capture, Restoration};
+use zke_sim::commands::{self, SESSION, create};
 use zke_sim::{World, world};
 use zke_storage::{ArchiveHeader, ArchiveWriter, DiskState, LogId};
 use zke_tree::{Command, EPOCH_MARGIN, EnsembleId, WriteOp};
-use zke_wire::{Acl, SessionId};
+use zke_wire::{Acl, CreateMode};
 
-const SESSION: SessionId = SessionId(0x1111);
 const OTHER: EnsembleId = EnsembleId([0xcd; 16]);
 const DEADLINE: Duration = Duration::from_secs(10);
 
-fn create(path: &str, flags: i32) -> Command {
-    let (data, acl) = (Some(bytes::Bytes::from_static(b"data")), vec![Acl::open()]);
-    let op = WriteOp::Create { path: path.to_owned(), data, acl, flags, with_stat: false };
-    Command::Client { session: SESSION, attach_epoch: 0, identities: Vec::new(), op }
+fn create_ephemeral(path: &str) -> Command {
+    let op = WriteOp::Create {
+        path: path.to_owned(),
+        data: None,
+        acl: vec![Acl::open()],
+        flags: CreateMode::Ephemeral.flags(),
+        with_stat: false,
+    };
+    commands::write(op)
 }
 
 fn archive_of(mut capture: Capture) -> (ArchiveHeader, Vec<u8>) {
@@ -52,17 +57,13 @@ async fn restore(world: &World, member: usize, archive: Vec<u8>) -> Result<(), A
 
 /// Three members with some data; the archive is taken from one that does not lead.
 async fn taken(world: &World) -> (ArchiveHeader, Vec<u8>) {
-    world.start_members(3).await;
-    world.wait_all_serving(DEADLINE).await;
-    let session = Command::CreateSession { session: SESSION, password: [1; 16], timeout_ms: 30_000 };
-    world.propose_and_wait(0, session).await;
+    let leader = world.start_with_session(3).await;
     for write in 0..30 {
-        world.propose_and_wait(write % 3, create(&format!("/write-{write}"), 0)).await;
+        world.propose_and_wait(write % 3, create(format!("/write-{write}"))).await;
     }
-    world.propose_and_wait(0, create("/ephemeral", 1)).await;
-    let leader = world.leader().expect("writes were acknowledged");
+    world.propose_and_wait(0, create_ephemeral("/ephemeral")).await;
     // Acknowledged by another member: the archive has it all the same.
-    world.propose_and_wait(leader, create("/last", 0)).await;
+    world.propose_and_wait(leader, create("/last")).await;
     let capture = world.member((leader + 1) % 3).capture().await.expect("an ensemble that serves");
     archive_of(capture)
 }
@@ -93,9 +94,8 @@ fn an_archive_from_a_follower_becomes_another_ensemble() {
         world.wait_serving(member, DEADLINE).await;
         assert_restored(&world, member, &header);
         restore(&world, member, archive).await.expect("repeating it is harmless");
-        let session = Command::CreateSession { session: SESSION, password: [2; 16], timeout_ms: 30_000 };
-        world.propose_and_wait(member, session).await;
-        world.propose_and_wait(member, create("/after", 0)).await;
+        world.propose_and_wait(member, commands::begin()).await;
+        world.propose_and_wait(member, create("/after")).await;
         world.crash(member).await;
         world.wait_serving(member, DEADLINE).await;
         for path in ["/after", "/write-0", "/last"] {

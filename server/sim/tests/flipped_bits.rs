@@ -3,19 +3,12 @@
 use std::time::Duration;
 
 use zke_consensus::Options;
+use zke_sim::commands::create;
 use zke_sim::world::{self, End};
-use zke_tree::{Command, WriteOp};
-use zke_wire::{Acl, SessionId};
 
 const DEADLINE: Duration = Duration::from_secs(10);
-const SESSION: SessionId = SessionId(0x1111);
 /// Of every file that counts, behind its magic and in front of what may be empty.
 const BYTE: usize = 20;
-
-fn create(path: String) -> Command {
-    let op = WriteOp::Create { path, data: None, acl: vec![Acl::open()], flags: 0, with_stat: false };
-    Command::Client { session: SESSION, attach_epoch: 0, identities: Vec::new(), op }
-}
 
 /// The member names the file and does not start, whatever the file; with the bit as it was it starts and is as the others.
 /// Older snapshots, of which there is no need, may be damaged.
@@ -24,10 +17,7 @@ fn a_member_with_a_flipped_bit_names_the_file_and_does_not_start() {
     let options = Options { snapshot_entries: 20, keep_entries: 10, ..Options::default() };
     for seed in 0..3 {
         world::run_with(seed, options.clone(), move |world| async move {
-            world.start_members(3).await;
-            world.wait_all_serving(DEADLINE).await;
-            let session = Command::CreateSession { session: SESSION, password: [1; 16], timeout_ms: 600_000 };
-            world.propose_and_wait(0, session).await;
+            world.start_with_session(3).await;
             for write in 0..50 {
                 world.propose_and_wait(write % 3, create(format!("/write-{write}"))).await;
             }

@@ -2,37 +2,14 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use zke_sim::commands::{create, delete};
 use zke_sim::world::End;
 use zke_sim::{World, world};
-use zke_tree::{Command, WriteOp};
-use zke_wire::{Acl, SessionId};
 
-const SESSION: SessionId = SessionId(0x1111);
 const DEADLINE: Duration = Duration::from_secs(10);
 /// A member looks at its volume twice a second, and its leader hears of it at once.
 const NOTICED: Duration = Duration::from_millis(1_500);
 const MEMBERS: usize = 3;
-
-fn client(op: WriteOp) -> Command {
-    Command::Client { session: SESSION, attach_epoch: 0, identities: Vec::new(), op }
-}
-
-fn create(path: &str) -> Command {
-    let (data, acl) = (Some(Bytes::from_static(b"data")), vec![Acl::open()]);
-    client(WriteOp::Create { path: path.to_owned(), data, acl, flags: 0, with_stat: false })
-}
-
-fn delete(path: &str) -> Command {
-    client(WriteOp::Delete { path: path.to_owned(), version: -1 })
-}
-
-async fn started(world: &World) {
-    world.start_members(MEMBERS).await;
-    world.wait_all_serving(DEADLINE).await;
-    let session = Command::CreateSession { session: SESSION, password: [1; 16], timeout_ms: 600_000 };
-    world.propose_and_wait(0, session).await;
-}
 
 /// Nobody else leaves a byte of room on the volumes of these members, or takes it away again.
 async fn fill(world: &World, members: &[usize], full: bool) {
@@ -61,7 +38,7 @@ async fn grows(world: &World, path: &str) -> bool {
 fn growth_is_refused_while_all_volumes_are_full_and_deletes_go_on() {
     for seed in 0..5 {
         world::run(seed, move |world| async move {
-            started(&world).await;
+            world.start_with_session(MEMBERS).await;
             let all = [0, 1, 2];
             assert!(grows(&world, "/before").await);
             fill(&world, &all, true).await;
@@ -84,8 +61,7 @@ fn growth_is_refused_while_all_volumes_are_full_and_deletes_go_on() {
 fn the_leaders_full_volume_counts_and_that_of_one_follower_does_not() {
     for seed in 0..5 {
         world::run(seed, move |world| async move {
-            started(&world).await;
-            let leader = world.leader().expect("a session began, so somebody leads");
+            let leader = world.start_with_session(MEMBERS).await;
             let follower = (leader + 1) % MEMBERS;
             fill(&world, &[follower], true).await;
             assert!(grows(&world, "/one-follower").await, "seed {seed}");
@@ -103,7 +79,7 @@ fn the_leaders_full_volume_counts_and_that_of_one_follower_does_not() {
 fn a_member_starts_on_a_full_volume() {
     for seed in 0..5 {
         world::run(seed, move |world| async move {
-            started(&world).await;
+            world.start_with_session(MEMBERS).await;
             fill(&world, &[0, 1, 2], true).await;
             for member in 0..MEMBERS {
                 world.end(member, End::PowerLoss).await;

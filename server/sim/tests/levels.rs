@@ -2,26 +2,16 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use zke_consensus::Options;
+use zke_sim::commands::create;
 use zke_sim::{World, world};
-use zke_tree::{Command, WriteOp};
-use zke_wire::{Acl, SessionId};
 
-const SESSION: SessionId = SessionId(0x1111);
 const DEADLINE: Duration = Duration::from_secs(10);
 /// The leader looks twice a second.
 const RAISED: Duration = Duration::from_secs(2);
 const OLD: u32 = 1;
 const NEW: u32 = 2;
 const MEMBERS: usize = 3;
-
-async fn started(world: &World) {
-    world.start_members(MEMBERS).await;
-    world.wait_all_serving(DEADLINE).await;
-    let session = Command::CreateSession { session: SESSION, password: [1; 16], timeout_ms: 600_000 };
-    world.propose_and_wait(0, session).await;
-}
 
 /// Writes through each member that runs, whose times go into the digest: so a level that is not the others' shows.
 async fn write(world: &World, name: &str) {
@@ -30,10 +20,7 @@ async fn write(world: &World, name: &str) {
             continue;
         }
         world.sleep(Duration::from_millis(7)).await;
-        let (path, data) = (format!("/{name}-{member}"), Some(Bytes::from_static(b"data")));
-        let op = WriteOp::Create { path, data, acl: vec![Acl::open()], flags: 0, with_stat: false };
-        let create = Command::Client { session: SESSION, attach_epoch: 0, identities: Vec::new(), op };
-        world.propose_and_wait(member, create).await;
+        world.propose_and_wait(member, create(format!("/{name}-{member}"))).await;
     }
 }
 
@@ -60,7 +47,7 @@ async fn upgrade_all(world: &World) {
 fn the_apply_level_rises_when_the_last_member_was_upgraded() {
     for seed in 0..10 {
         world::run(seed, |world| async move {
-            started(&world).await;
+            world.start_with_session(MEMBERS).await;
             upgrade_all(&world).await;
             // It is in the log and survives whoever leads.
             let leader = world.leader().expect("it serves");
@@ -82,7 +69,7 @@ fn a_member_without_the_apply_level_stops_and_the_others_go_on() {
     for (seed, snapshot_entries) in [(0, 1_000), (1, 1_000), (2, 8), (3, 8), (4, 8)] {
         let options = Options { snapshot_entries, keep_entries: 4, ..Options::default() };
         world::run_with(seed, options, |world| async move {
-            started(&world).await;
+            world.start_with_session(MEMBERS).await;
             upgrade_all(&world).await;
             let member = 1;
             world.install(member, OLD);
@@ -106,7 +93,7 @@ fn a_member_without_the_apply_level_stops_and_the_others_go_on() {
 #[test]
 fn a_member_that_was_upgraded_and_taken_back_before_the_last_one_holds_the_apply_level_back() {
     world::run(7, |world| async move {
-        started(&world).await;
+        world.start_with_session(MEMBERS).await;
         for (member, level) in [(0, NEW), (1, NEW), (0, OLD), (2, NEW)] {
             world.install(member, level);
             world.restart(member).await;
@@ -122,7 +109,7 @@ fn a_member_that_was_upgraded_and_taken_back_before_the_last_one_holds_the_apply
 #[test]
 fn a_blank_member_without_the_apply_level_does_not_come_in() {
     world::run(9, |world| async move {
-        started(&world).await;
+        world.start_with_session(MEMBERS).await;
         upgrade_all(&world).await;
         let leader = world.leader().expect("it serves");
         let blank = world.start_blank().await;

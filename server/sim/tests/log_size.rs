@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use zke_consensus::Options;
-use zke_sim::world;
-use zke_tree::{Command, WriteOp};
-use zke_wire::SessionId;
+use zke_sim::{commands, world};
+use zke_tree::WriteOp;
 
-const SESSION: SessionId = SessionId(0x1111);
 const DEADLINE: Duration = Duration::from_secs(60);
 const LOG_BYTES: u64 = 256 << 10;
 const WRITES: usize = 250;
@@ -27,16 +25,11 @@ fn the_log_is_bounded_in_bytes_whatever_its_entries_weigh() {
             ..Options::default()
         };
         world::run_with(seed, options, move |world| async move {
-            world.start_members(3).await;
-            world.wait_all_serving(DEADLINE).await;
-            let session = Command::CreateSession { session: SESSION, password: [1; 16], timeout_ms: 600_000 };
-            world.propose_and_wait(0, session).await;
+            world.start_with_session(3).await;
             for write in 0..WRITES {
                 let data = Some(Bytes::from(vec![write as u8; NODE_BYTES]));
                 let op = WriteOp::SetData { path: "/zookeeper/quota".to_owned(), data, version: -1 };
-                let command =
-                    Command::Client { session: SESSION, attach_epoch: 0, identities: Vec::new(), op };
-                world.propose_and_wait(write % 3, command).await;
+                world.propose_and_wait(write % 3, commands::write(op)).await;
                 world.sleep(Duration::from_millis(50)).await;
                 for member in 0..3 {
                     let used = world.used_bytes(member);

@@ -7,38 +7,19 @@ use std::time::Duration;
 
 use zke_consensus::MemberStatus;
 use zke_sim::chronicle::Line;
+use zke_sim::commands::{SESSION, begin, create};
 use zke_sim::world::End;
 use zke_sim::{World, world};
-use zke_tree::{Command, WriteOp};
-use zke_wire::{Acl, SessionId};
-
-const SESSION: SessionId = SessionId(0x1111);
-
-fn create_session() -> Command {
-    Command::CreateSession { session: SESSION, password: [1; 16], timeout_ms: 30_000 }
-}
-
-fn create(path: &str) -> Command {
-    let op = WriteOp::Create {
-        path: path.to_owned(),
-        data: Some(bytes::Bytes::from_static(b"data")),
-        acl: vec![Acl::open()],
-        flags: 0,
-        with_stat: false,
-    };
-    Command::Client { session: SESSION, attach_epoch: 0, identities: Vec::new(), op }
-}
+use zke_tree::Command;
+use zke_wire::SessionId;
 
 /// Three members start blank, elect a leader, take writes on every member, lose their leader to a partition, go on,
 /// and agree again after it heals. Returns everything that happened, with its virtual time.
 fn run(seed: u64) -> Vec<Line> {
     world::run(seed, |world: World| async move {
-        world.start_members(3).await;
-        world.wait_all_serving(Duration::from_secs(10)).await;
-
-        world.propose_and_wait(0, create_session()).await;
+        world.start_with_session(3).await;
         for member in 0..3 {
-            world.propose_and_wait(member, create(&format!("/from-{member}"))).await;
+            world.propose_and_wait(member, create(format!("/from-{member}"))).await;
         }
 
         let deposed = world.leader().expect("writes were acknowledged, so somebody leads");
@@ -84,11 +65,9 @@ fn a_partitioned_leader_loses_nothing_whatever_the_seed() {
 fn everything_acknowledged_is_there_after_all_members_crashed() {
     for seed in 0..5 {
         world::run(seed, |world: World| async move {
-            world.start_members(3).await;
-            world.wait_all_serving(Duration::from_secs(10)).await;
-            world.propose_and_wait(0, create_session()).await;
+            world.start_with_session(3).await;
             for write in 0..20 {
-                world.propose_and_wait(write % 3, create(&format!("/write-{write}"))).await;
+                world.propose_and_wait(write % 3, create(format!("/write-{write}"))).await;
             }
             world.crash_all().await;
             world.restart_all().await;
@@ -129,12 +108,12 @@ fn a_member_that_is_away_is_not_dialled_without_a_pause() {
         world.wait_all_serving(Duration::from_secs(10)).await;
         let away = (world.leader().expect("all serve") + 1) % 3;
         let writer = (away + 1) % 3;
-        world.propose_and_wait(writer, create_session()).await;
+        world.propose_and_wait(writer, begin()).await;
         world.end(away, End::Kill).await;
         world.sleep(Duration::from_secs(1)).await;
         let before = world.network().refused();
         for write in 0..2_000 {
-            world.propose(writer, create(&format!("/write-{write}")));
+            world.propose(writer, create(format!("/write-{write}")));
             world.sleep(Duration::from_millis(2)).await;
         }
         let a_second = (world.network().refused() - before) / 4;
@@ -149,9 +128,7 @@ fn a_member_that_is_away_is_not_dialled_without_a_pause() {
 #[test]
 fn a_retired_disk_comes_back_as_another_member() {
     world::run(11, |world: World| async move {
-        world.start_members(3).await;
-        world.wait_all_serving(Duration::from_secs(10)).await;
-        world.propose_and_wait(0, create_session()).await;
+        world.start_with_session(3).await;
         world.propose_and_wait(0, create("/before")).await;
 
         let leader = world.leader().expect("writes were acknowledged, so somebody leads");
@@ -188,9 +165,7 @@ fn a_retired_disk_comes_back_as_another_member() {
 #[test]
 fn a_member_that_was_away_when_it_was_retired_learns_of_it() {
     world::run(12, |world: World| async move {
-        world.start_members(3).await;
-        world.wait_all_serving(Duration::from_secs(10)).await;
-        world.propose_and_wait(0, create_session()).await;
+        world.start_with_session(3).await;
         let leader = world.leader().expect("writes were acknowledged, so somebody leads");
         let victim = (leader + 1) % 3;
         let retired = world.member(victim).status().identity.member;

@@ -4,13 +4,11 @@ use std::ops::Range;
 use std::time::Duration;
 
 use zke_consensus::{Options, Role};
+use zke_sim::commands::create;
 use zke_sim::random::{self, Crowd};
 use zke_sim::world::End;
 use zke_sim::{World, world};
-use zke_tree::{Command, WriteOp};
-use zke_wire::{Acl, SessionId};
 
-const SESSION: SessionId = SessionId(0x1111);
 const DEADLINE: Duration = Duration::from_secs(10);
 const SLOW_MS: Range<u64> = 100..5_000;
 /// Of a flush under a leader: it hands over, and may be back before it gives its disk up, or not.
@@ -19,25 +17,6 @@ const HANGS_MS: [u64; 2] = [2_500, 30_000];
 const GIVES_UP_MS: u64 = 3_000;
 /// A write that two quick disks have takes no longer, whatever the third one does.
 const WRITE_MAX: Duration = Duration::from_millis(500);
-
-fn create(path: &str) -> Command {
-    let op = WriteOp::Create {
-        path: path.to_owned(),
-        data: None,
-        acl: vec![Acl::open()],
-        flags: 0,
-        with_stat: false,
-    };
-    Command::Client { session: SESSION, attach_epoch: 0, identities: Vec::new(), op }
-}
-
-async fn started(world: &World) -> usize {
-    world.start_members(3).await;
-    world.wait_all_serving(DEADLINE).await;
-    let session = Command::CreateSession { session: SESSION, password: [1; 16], timeout_ms: 600_000 };
-    world.propose_and_wait(0, session).await;
-    world.leader().expect("writes were acknowledged, so somebody leads")
-}
 
 /// Writes on a member, and returns how long that took.
 async fn write(world: &World, member: usize, path: &str) -> Duration {
@@ -50,7 +29,7 @@ async fn write(world: &World, member: usize, path: &str) -> Duration {
 fn a_followers_slow_disk_moves_no_leader_and_holds_up_no_write() {
     for seed in 0..6 {
         world::run(seed, move |world| async move {
-            let leader = started(&world).await;
+            let leader = world.start_with_session(3).await;
             let (slow, other) = ((leader + 1) % 3, (leader + 2) % 3);
             let term = world.member(leader).status().term;
             world.set_flush_time_ms(slow, Some(SLOW_MS));
@@ -74,7 +53,7 @@ fn a_followers_slow_disk_moves_no_leader_and_holds_up_no_write() {
 fn a_leader_whose_flush_hangs_hands_over_and_the_others_serve_on() {
     for (seed, hang_ms) in (0..6).zip(HANGS_MS.into_iter().cycle()) {
         world::run(seed, move |world| async move {
-            let hung = started(&world).await;
+            let hung = world.start_with_session(3).await;
             let others = [(hung + 1) % 3, (hung + 2) % 3];
             world.set_flush_time_ms(hung, Some(hang_ms..hang_ms + 1));
             let begun_us = world.chronicle().now_us();
@@ -113,7 +92,7 @@ fn a_leader_whose_flush_hangs_hands_over_and_the_others_serve_on() {
 fn nothing_acknowledged_is_lost_with_the_power_in_a_slow_flush() {
     for seed in 0..6 {
         let outcome = random::judged(seed, Options::default(), |world| async move {
-            started(&world).await;
+            world.start_with_session(3).await;
             let crowd = Crowd::start(&world, 4);
             for _ in 0..3 {
                 world.sleep(Duration::from_millis(300)).await;

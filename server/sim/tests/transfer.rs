@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use zke_consensus::Options;
+use zke_sim::commands::{create, create_with};
 use zke_sim::network::Weather;
 use zke_sim::world::End;
 use zke_sim::{World, world};
-use zke_tree::{Command, WriteOp};
-use zke_wire::{Acl, SessionId};
 
-const SESSION: SessionId = SessionId(0x1111);
 const DEADLINE: Duration = Duration::from_secs(60);
 const SEEDS: std::ops::Range<u64> = 1..4;
 /// The stream of one frame in so many breaks: a snapshot of 12 MiB is 48 pieces, each of them answered.
@@ -24,27 +21,17 @@ const SNAPSHOT_BYTES: u64 = (NODES * NODE_BYTES) as u64;
 /// What a receiver may not have synced.
 const UNSYNCED_BYTES: u64 = 4 << 20;
 
-fn create(path: String, bytes: usize) -> Command {
-    let (data, acl) = (Some(Bytes::from(vec![7; bytes])), vec![Acl::open()]);
-    let op = WriteOp::Create { path, data, acl, flags: 0, with_stat: false };
-    Command::Client { session: SESSION, attach_epoch: 0, identities: Vec::new(), op }
-}
-
 /// Leaves one member so far behind that only a snapshot brings it back. Returns its number.
 async fn left_behind(world: &World) -> usize {
-    world.start_members(3).await;
-    world.wait_all_serving(DEADLINE).await;
-    let session = Command::CreateSession { session: SESSION, password: [1; 16], timeout_ms: 600_000 };
-    world.propose_and_wait(0, session).await;
-    let leader = world.leader().expect("writes were acknowledged, so somebody leads");
+    let leader = world.start_with_session(3).await;
     let behind = (leader + 1) % 3;
     world.end(behind, End::Kill).await;
     for node in 0..NODES {
-        world.propose_and_wait(leader, create(format!("/large-{node}"), NODE_BYTES)).await;
+        world.propose_and_wait(leader, create_with(format!("/large-{node}"), vec![7; NODE_BYTES])).await;
     }
     let mut last = 0;
     for node in 0..SMALL_NODES {
-        last = world.propose(leader, create(format!("/small-{node}"), 1));
+        last = world.propose(leader, create(format!("/small-{node}")));
         // So that each is an entry of its own.
         world.sleep(Duration::from_millis(2)).await;
     }

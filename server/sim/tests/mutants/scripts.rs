@@ -5,40 +5,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use bytes::Bytes;
-use zke_sim::World;
+use zke_sim::commands::{create, create_with};
 use zke_sim::world::{self, End};
-use zke_tree::{Command, WriteOp};
-use zke_wire::{Acl, SessionId};
+use zke_tree::Command;
+use zke_wire::SessionId;
 
-const SESSION: SessionId = SessionId(0x1111);
 const DEADLINE: Duration = Duration::from_secs(10);
 /// A quorum that is silent for so long makes its leader refuse, and lets it lead on, more often than not.
 const SILENCES_MS: std::ops::Range<u64> = 100..400;
-
-fn create(path: String) -> Command {
-    create_with(path, Bytes::from_static(b"data"))
-}
-
-fn create_with(path: String, data: Bytes) -> Command {
-    let op = WriteOp::Create { path, data: Some(data), acl: vec![Acl::open()], flags: 0, with_stat: false };
-    Command::Client { session: SESSION, attach_epoch: 0, identities: Vec::new(), op }
-}
-
-async fn started(world: &World) -> usize {
-    world.start_members(3).await;
-    world.wait_all_serving(DEADLINE).await;
-    let session = Command::CreateSession { session: SESSION, password: [1; 16], timeout_ms: 30_000 };
-    world.propose_and_wait(0, session).await;
-    world.leader().expect("writes were acknowledged, so somebody leads")
-}
 
 /// Raft refuses a batch and takes the next one of the same member: both have to come again, in their order.
 #[test]
 fn a_command_that_raft_refused_is_not_lost_behind_one_that_it_took() {
     for (seed, silence_ms) in (0..).zip(SILENCES_MS.step_by(10)) {
         world::run(seed, move |world| async move {
-            let leader = started(&world).await;
+            let leader = world.start_with_session(3).await;
             world.cut_off(leader);
             let mut last = 0;
             let mut proposed = BTreeSet::new();
@@ -69,7 +50,7 @@ fn a_command_that_raft_refused_is_not_lost_behind_one_that_it_took() {
 fn a_barrier_that_a_silent_quorum_did_not_answer_is_asked_again() {
     for (seed, silence_ms) in (0..).zip(SILENCES_MS.step_by(10)) {
         world::run(seed, move |world| async move {
-            let leader = started(&world).await;
+            let leader = world.start_with_session(3).await;
             world.cut_off(leader);
             let reached = Arc::new(AtomicUsize::new(0));
             let asked = usize::try_from(silence_ms / 20).expect("a small number");
@@ -97,9 +78,9 @@ fn a_barrier_that_a_silent_quorum_did_not_answer_is_asked_again() {
 fn a_deposed_leader_answers_no_sync() {
     for seed in 0..3 {
         world::run(seed, move |world| async move {
-            let deposed = started(&world).await;
+            let deposed = world.start_with_session(3).await;
             world.cut_off(deposed);
-            world.propose_and_wait((deposed + 1) % 3, create("/behind-its-back".to_owned())).await;
+            world.propose_and_wait((deposed + 1) % 3, create("/behind-its-back")).await;
             let (ensemble, answered) = (world.member(deposed), Arc::new(AtomicUsize::new(0)));
             let answers = answered.clone();
             world.spawn(async move {
@@ -123,7 +104,7 @@ fn a_leader_that_nobody_acknowledges_lets_no_session_go() {
     const LIVELY: SessionId = SessionId(0x2222);
     for seed in 0..3 {
         world::run(seed, move |world| async move {
-            let leader = started(&world).await;
+            let leader = world.start_with_session(3).await;
             let other = (leader + 1) % 3;
             let begin = Command::CreateSession { session: LIVELY, password: [2; 16], timeout_ms: 4_000 };
             world.propose_and_wait(other, begin).await;
@@ -150,7 +131,7 @@ fn a_leader_that_nobody_acknowledges_lets_no_session_go() {
 fn a_member_that_is_cut_off_serves_nobody_behind_its_lease() {
     for seed in 0..3 {
         world::run(seed, move |world| async move {
-            let leader = started(&world).await;
+            let leader = world.start_with_session(3).await;
             for member in [(leader + 1) % 3, leader] {
                 world.cut_off(member);
                 let serves = || world.serves(member);
@@ -169,10 +150,10 @@ fn a_member_that_is_cut_off_serves_nobody_behind_its_lease() {
 fn a_blank_disk_does_not_pass_for_the_one_that_was_lost() {
     for seed in 0..3 {
         world::run(seed, move |world| async move {
-            let leader = started(&world).await;
+            let leader = world.start_with_session(3).await;
             let (loses, lags) = ((leader + 1) % 3, (leader + 2) % 3);
             world.cut_off(lags);
-            world.propose_and_wait(leader, create("/acknowledged".to_owned())).await;
+            world.propose_and_wait(leader, create("/acknowledged")).await;
             world.end(leader, End::Kill).await;
             world.end(loses, End::PowerLoss).await;
             world.lose_disk(loses);
@@ -196,9 +177,9 @@ fn a_blank_disk_does_not_pass_for_the_one_that_was_lost() {
 fn no_term_has_two_leaders_when_all_lost_their_power() {
     for seed in 0..3 {
         world::run(seed, move |world| async move {
-            let first = started(&world).await;
+            let first = world.start_with_session(3).await;
             world.cut_off(first);
-            world.propose(first, create("/of-the-first".to_owned()));
+            world.propose(first, create("/of-the-first"));
             world.sleep(Duration::from_millis(20)).await;
             world.crash_all().await;
             let others = [(first + 1) % 3, (first + 2) % 3];
@@ -206,7 +187,7 @@ fn no_term_has_two_leaders_when_all_lost_their_power() {
                 world.boot(member).await;
             }
             world.wait_all_serving(DEADLINE).await;
-            world.propose_and_wait(others[0], create("/of-the-second".to_owned())).await;
+            world.propose_and_wait(others[0], create("/of-the-second")).await;
             world.boot(first).await;
             world.heal();
             world.wait_all_serving(DEADLINE).await;
@@ -234,10 +215,11 @@ fn segments_of_the_log_survive_a_power_loss() {
     const WRITES: usize = 80;
     for seed in 0..3 {
         world::run(seed, move |world| async move {
-            started(&world).await;
+            world.start_with_session(3).await;
             for write in 0..WRITES {
-                let data = Bytes::from(vec![b'x'; BYTES]);
-                world.propose_and_wait(write % 3, create_with(format!("/write-{write}"), data)).await;
+                world
+                    .propose_and_wait(write % 3, create_with(format!("/write-{write}"), vec![b'x'; BYTES]))
+                    .await;
             }
             world.crash_all().await;
             world.restart_all().await;
