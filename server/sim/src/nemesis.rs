@@ -18,10 +18,19 @@ use crate::world::{End, World};
 /// What is broken in a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
-    pub network: bool,
+    pub network: Option<Network>,
     pub processes: bool,
     pub membership: bool,
     pub slow_disks: bool,
+}
+
+/// How the network breaks. A run that does little else comes to what no other does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// In every way, mostly for less than a session lives.
+    Variously,
+    /// Members are cut off for longer than elections take, and some sessions live.
+    Lastingly,
 }
 
 /// Breaks what `plan` says until `until_us` of virtual time, then mends everything.
@@ -32,8 +41,10 @@ pub async fn torment(world: World, plan: Plan, until_us: u64) {
         until_us,
     };
     let network = async {
-        if plan.network {
-            nemesis(1).torment_network().await;
+        match plan.network {
+            Some(Network::Variously) => nemesis(1).torment_network().await,
+            Some(Network::Lastingly) => nemesis(1).part_members().await,
+            None => {}
         }
     };
     let processes = async {
@@ -52,7 +63,7 @@ pub async fn torment(world: World, plan: Plan, until_us: u64) {
         }
     };
     futures::join!(network, processes, membership, slow_disks);
-    if plan.network {
+    if plan.network.is_some() {
         // Whatever that leaves waiting for ever, nothing that breaks later sets it free.
         nemesis(4).silence_leaders(1..3).await;
     }
@@ -97,6 +108,24 @@ impl Nemesis {
         }
     }
 
+    /// Until its lease ends, a member that is cut off serves clients that only look; a leader may still lead when it is
+    /// back, if nobody else could be elected.
+    async fn part_members(mut self) {
+        while self.goes_on() {
+            self.sleep_ms(50..1_000).await;
+            let name = if self.random.random_bool(0.4) {
+                self.cut_all_off()
+            } else {
+                let member = self.someone();
+                self.cut_off(member)
+            };
+            self.fault(&name, Phase::Begin);
+            self.sleep_ms(1_000..6_000).await;
+            self.world.network().heal();
+            self.fault(&name, Phase::End);
+        }
+    }
+
     /// Whoever leads is cut off, again and again, for about as long as an election takes: so it refuses what it is asked
     /// for, and often leads on.
     async fn silence_leaders(&mut self, times: std::ops::Range<u32>) {
@@ -121,6 +150,16 @@ impl Nemesis {
         }
     }
 
+    fn cut_off(&self, member: usize) -> String {
+        self.world.network().cut_off(member);
+        format!("member {member} is cut off")
+    }
+
+    fn cut_all_off(&self) -> String {
+        (0..self.world.machines()).for_each(|member| self.world.network().cut_off(member));
+        "nobody reaches anybody".to_owned()
+    }
+
     fn break_network(&mut self) -> String {
         let count = self.world.machines();
         let one = self.someone();
@@ -128,10 +167,7 @@ impl Nemesis {
         let others = || (0..count).filter(move |member| *member != one);
         let network = self.world.network();
         match self.random.random_range(0..8) {
-            0 | 1 => {
-                network.cut_off(one);
-                format!("member {one} is cut off")
-            }
+            0 | 1 => self.cut_off(one),
             2 => {
                 network.cut(others().map(|to| (one, to)));
                 format!("nothing leaves member {one}")
@@ -144,10 +180,7 @@ impl Nemesis {
                 network.cut([(one, other), (other, one)]);
                 format!("members {one} and {other} do not reach each other")
             }
-            5 => {
-                (0..count).for_each(|member| network.cut_off(member));
-                "nobody reaches anybody".to_owned()
-            }
+            5 => self.cut_all_off(),
             6 => {
                 let slow = self.random.random_range(3_000..120_000);
                 network.set_weather(Weather { latency_us: 100..slow, breaks_one_in: 0 });

@@ -17,7 +17,7 @@ use zke_tree::State;
 
 use crate::chronicle::{self, Chronicle, Line};
 use crate::client::{self, Client, Load};
-use crate::nemesis::{self, Plan};
+use crate::nemesis::{self, Network, Plan};
 use crate::world::{self, World};
 
 /// After the last fault every member serves again, and every client has written again, within so long.
@@ -103,15 +103,22 @@ struct Shape {
 
 impl Shape {
     fn draw(random: &mut StdRng) -> Shape {
+        let network = match random.random_range(0..10) {
+            0..5 => Some(Network::Variously),
+            5..8 => Some(Network::Lastingly),
+            _ => None,
+        };
+        // What lasts has to be let last.
+        let besides = if network == Some(Network::Lastingly) { 0.3 } else { 1.0 };
         Shape {
             members: if random.random_bool(0.75) { 3 } else { 5 },
             clients: random.random_range(3..6),
-            lookers: random.random_range(1..3),
+            lookers: random.random_range(1..4),
             plan: Plan {
-                network: random.random_bool(0.8),
-                processes: random.random_bool(0.8),
-                membership: random.random_bool(0.4),
-                slow_disks: random.random_bool(0.5),
+                network,
+                processes: random.random_bool(0.8 * besides),
+                membership: random.random_bool(0.4 * besides),
+                slow_disks: random.random_bool(0.5 * besides),
             },
             length: Duration::from_secs(random.random_range(4..9)),
             // A handful of entries, so that the log goes on to another one all the time, or some hundred.
@@ -121,10 +128,12 @@ impl Shape {
 }
 
 fn options(random: &mut StdRng) -> Options {
+    // A snapshot makes durable, with its name, those of the log's segments.
+    let rare = random.random_bool(0.3);
     Options {
         session_timeout_ms_min: 2_000,
-        // So that snapshots are taken, the log is purged, and members that were away get a snapshot.
-        snapshot_entries: random.random_range(40..400),
+        // Mostly so that snapshots are taken, the log is purged, and members that were away get a snapshot.
+        snapshot_entries: random.random_range(if rare { 2_000..4_000 } else { 40..400 }),
         keep_entries: random.random_range(20..100),
         ..Options::default()
     }

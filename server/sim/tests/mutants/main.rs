@@ -17,36 +17,56 @@ use std::time::{Duration, Instant};
 use zke_sim::random;
 use zke_tree::fault::MUTANTS;
 
-/// What finds a mutant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What finds a mutant: in a random run, and in a test of `scripts` where its moment is rare.
+struct Find {
+    mutant: &'static str,
+    oracle: &'static str,
+    seed: u64,
+    /// Its name, and by which oracle it finds the mutant.
+    script: Option<(&'static str, &'static str)>,
+}
+
+const fn find(mutant: &'static str, oracle: &'static str, seed: u64) -> Find {
+    Find { mutant, oracle, seed, script: None }
+}
+
+#[derive(Debug, Clone, Copy)]
 enum By {
-    /// A random run.
     Seed(u64),
-    /// A test of `scripts`.
     Script(&'static str),
 }
 
-/// The oracle, and by what. A change that moves a seed's events may ask for another seed: the long test below finds them.
-const FINDS: [(&str, &str, By); 15] = [
-    ("ack-before-fsync", "START", By::Seed(2)),
-    ("no-directory-sync", "DUR", By::Script("segments_of_the_log_survive_a_power_loss")),
-    ("unsynced-vote", "EQ", By::Script("no_term_has_two_leaders_when_all_lost_their_power")),
-    ("unsynced-snapshot", "START", By::Seed(2)),
-    ("cut-tail", "LIVE", By::Seed(2)),
-    ("reused-id", "DUR", By::Script("a_blank_disk_does_not_pass_for_the_one_that_was_lost")),
-    ("out-of-order", "EQ", By::Seed(2)),
-    ("mark-over-gap", "DUR", By::Script("a_command_that_raft_refused_is_not_lost_behind_one_that_it_took")),
-    ("idle-sync", "SEQ", By::Seed(1)),
-    ("deposed-sync", "SEQ", By::Script("a_deposed_leader_answers_no_sync")),
-    (
-        "barrier-asked-once",
-        "LIVE",
-        By::Script("a_barrier_that_a_silent_quorum_did_not_answer_is_asked_again"),
-    ),
-    ("endless-lease", "SES", By::Script("a_member_that_is_cut_off_serves_nobody_behind_its_lease")),
-    ("hasty-expiry", "SES", By::Script("a_leader_that_nobody_acknowledges_lets_no_session_go")),
-    ("left-ephemeral", "SES", By::Seed(1)),
-    ("lost-watch", "WAT", By::Seed(2)),
+impl Find {
+    fn ways(&self) -> impl Iterator<Item = (&'static str, &'static str, By)> {
+        let script = self.script.map(|(oracle, name)| (oracle, By::Script(name)));
+        let ways = [(self.oracle, By::Seed(self.seed))].into_iter().chain(script);
+        ways.map(|(oracle, by)| (self.mutant, oracle, by))
+    }
+
+    const fn and_by(self, oracle: &'static str, script: &'static str) -> Find {
+        Find { script: Some((oracle, script)), ..self }
+    }
+}
+
+/// A change that moves a seed's events may ask for another seed: the long test below finds them.
+const FINDS: [Find; 15] = [
+    find("ack-before-fsync", "START", 1),
+    find("no-directory-sync", "START", 13).and_by("DUR", "segments_of_the_log_survive_a_power_loss"),
+    find("unsynced-vote", "EQ", 4).and_by("EQ", "no_term_has_two_leaders_when_all_lost_their_power"),
+    find("unsynced-snapshot", "START", 5),
+    find("cut-tail", "LIN", 4),
+    find("reused-id", "LIVE", 13).and_by("DUR", "a_blank_disk_does_not_pass_for_the_one_that_was_lost"),
+    find("out-of-order", "EQ", 3),
+    find("mark-over-gap", "LIN", 24)
+        .and_by("DUR", "a_command_that_raft_refused_is_not_lost_behind_one_that_it_took"),
+    find("idle-sync", "SEQ", 1),
+    find("deposed-sync", "SEQ", 1).and_by("SEQ", "a_deposed_leader_answers_no_sync"),
+    find("barrier-asked-once", "LIVE", 7)
+        .and_by("LIVE", "a_barrier_that_a_silent_quorum_did_not_answer_is_asked_again"),
+    find("endless-lease", "SES", 8).and_by("SES", "a_member_that_is_cut_off_serves_nobody_behind_its_lease"),
+    find("hasty-expiry", "SES", 7).and_by("SES", "a_leader_that_nobody_acknowledges_lets_no_session_go"),
+    find("left-ephemeral", "SES", 1),
+    find("lost-watch", "WAT", 1),
 ];
 
 /// What a finding begins with, before a colon: the checker's oracles, and the simulation's own. START is a disk on which a
@@ -61,11 +81,12 @@ const THREADS: usize = 2;
 
 #[test]
 fn each_mutant_is_found() {
+    let tried: Vec<_> = FINDS.iter().flat_map(Find::ways).collect();
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
-                while let Some((mutant, oracle, by)) = FINDS.get(next.fetch_add(1, Relaxed)) {
+                while let Some((mutant, oracle, by)) = tried.get(next.fetch_add(1, Relaxed)) {
                     let found = found(mutant, *by);
                     assert!(
                         found.contains(*oracle),
@@ -80,7 +101,7 @@ fn each_mutant_is_found() {
 #[test]
 fn each_mutant_has_its_place_in_the_sources_and_its_row_in_the_document() {
     let all: Vec<String> = MUTANTS.map(str::to_owned).to_vec();
-    let found: Vec<_> = FINDS.iter().map(|(mutant, ..)| (*mutant).to_owned()).collect();
+    let found: Vec<_> = FINDS.iter().map(|find| find.mutant.to_owned()).collect();
     assert_eq!(found, all, "each is to be found, in the order of zke_tree::fault");
     let asked = sources::mutants_asked_for().expect("the sources can be read");
     assert_eq!(asked, all.iter().cloned().collect::<BTreeSet<_>>(), "each stands in the sources");
@@ -89,25 +110,22 @@ fn each_mutant_has_its_place_in_the_sources_and_its_row_in_the_document() {
     let rows: Vec<_> = document.lines().filter_map(row).collect();
     let expected: Vec<_> = FINDS
         .iter()
-        .map(|(mutant, oracle, by)| {
-            let by = match by {
-                By::Seed(seed) => format!("seed {seed}"),
-                By::Script(name) => format!("`{name}`"),
-            };
-            [(*mutant).to_owned(), (*oracle).to_owned(), by]
+        .map(|find| {
+            let script = find.script.map_or_else(String::new, |(oracle, name)| format!("`{name}`, {oracle}"));
+            [find.mutant.to_owned(), find.oracle.to_owned(), find.seed.to_string(), script]
         })
         .collect();
     assert_eq!(rows, expected, "the table of docs/simulation.md");
 }
 
-/// Of a table's line that begins with the name of a mutant: that, the oracle, and the seed or script. What it does stands
-/// behind its name, and how many of the seeds find it last.
-fn row(line: &str) -> Option<[String; 3]> {
+/// Of a table's line that begins with the name of a mutant: that, the oracle, the seed, and the script if there is one. What it
+/// does stands behind its name, and how many of the seeds find it last.
+fn row(line: &str) -> Option<[String; 4]> {
     let mut cells = line.split('|').map(str::trim);
-    let (_, mutant, _does, oracle, by) =
-        (cells.next()?, cells.next()?, cells.next()?, cells.next()?, cells.next()?);
+    let (_, mutant, _does, oracle) = (cells.next()?, cells.next()?, cells.next()?, cells.next()?);
+    let (seed, script) = (cells.next()?, cells.next()?);
     let mutant = mutant.strip_prefix('`')?.strip_suffix('`')?;
-    MUTANTS.contains(&mutant).then(|| [mutant, oracle, by].map(str::to_owned))
+    MUTANTS.contains(&mutant).then(|| [mutant, oracle, seed, script].map(str::to_owned))
 }
 
 /// The oracles that find a mutant.
