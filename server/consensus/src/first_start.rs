@@ -22,6 +22,9 @@ use crate::types::PeerNode;
 /// Between two rounds of asking the other servers whether they are blank.
 const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 const PROBE_DEADLINE: Duration = Duration::from_secs(1);
+/// A server that waits to be called looks why nobody calls it only in each tenth round: five seconds, far longer than the
+/// others take to begin.
+const ROUNDS_PER_LOOK: u64 = 10;
 
 /// What a disk says of itself when it is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +74,7 @@ impl<R: AsyncRuntime> Ensemble<R> {
         let me = member.id();
         let own = PeerNode { pod: member.pod().to_owned(), address: own_address };
         let mut told = None;
+        let mut rounds = 0_u64;
         loop {
             let identity = member.identity();
             let settled = identity.ensemble.is_some()
@@ -84,21 +88,36 @@ impl<R: AsyncRuntime> Ensemble<R> {
             if settled {
                 return Ok(());
             }
-            if lowest {
+            rounds += 1;
+            let reason = if lowest {
                 match self.blank_voters(me, &own, &others, identity.ensemble).await {
                     Ok(voters) => {
                         let ensemble = identity.ensemble.unwrap_or(fresh_ensemble);
                         return self.initialize(ensemble, me, voters).await;
                     }
-                    Err(reason) if told.as_ref() != Some(&reason) => {
-                        tracing::info!(%reason, "waiting for all servers before the first start");
-                        told = Some(reason);
-                    }
-                    Err(_) => {}
+                    Err(reason) => Some(reason),
                 }
+            } else if rounds.is_multiple_of(ROUNDS_PER_LOOK) {
+                self.why_nobody_calls(&own, &others).await
+            } else {
+                None
+            };
+            if reason.is_some() && told != reason {
+                tracing::info!(reason, "waiting to become a member");
+                told = reason;
             }
             R::sleep(PROBE_INTERVAL).await;
         }
+    }
+
+    /// Says that an ensemble goes on without this disk, if one does.
+    async fn why_nobody_calls(&self, own: &PeerNode, others: &[PeerNode]) -> Option<String> {
+        for other in others {
+            if self.inner.probe(other).await.is_ok_and(|answer| answer.ensemble.is_some()) {
+                return Some(goes_on_without(own, other));
+            }
+        }
+        None
     }
 
     /// All voters of the new ensemble, or which server is not ready for it. One that already carries the ensemble of
@@ -115,9 +134,7 @@ impl<R: AsyncRuntime> Ensemble<R> {
             let answer =
                 self.inner.probe(other).await.map_err(|error| format!("{other} does not answer: {error}"))?;
             if answer.ensemble.is_some() && answer.ensemble != attempted {
-                return Err(format!(
-                    "{other} has data of an ensemble while this disk is blank: bring this server's data back"
-                ));
+                return Err(goes_on_without(own, other));
             }
             voters.insert(answer.member, other.clone());
         }
@@ -126,6 +143,14 @@ impl<R: AsyncRuntime> Ensemble<R> {
         }
         Err("two servers answered with the same member id: a data directory was copied".to_owned())
     }
+}
+
+fn goes_on_without(own: &PeerNode, other: &PeerNode) -> String {
+    let number = own.pod.trim_start_matches("server.");
+    format!(
+        "this disk is blank, and {other} has an ensemble already: bring this server's data back; or have the server \
+         brought in with a blank disk, by `reconfig -add` and its line, behind `reconfig -remove {number}` if it was a member"
+    )
 }
 
 impl<R: AsyncRuntime> Inner<R> {

@@ -197,6 +197,15 @@ impl Members {
         process.wait().unwrap();
     }
 
+    /// Nothing is left in a member's folder but its number.
+    #[allow(dead_code, reason = "for the tests of reconfig")]
+    pub fn lose_disk(&self, member: usize) {
+        let folder = self.folder(member);
+        fs::remove_dir_all(&folder).unwrap();
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("myid"), (member + 1).to_string()).unwrap();
+    }
+
     /// Asks a member to end and waits until it has.
     pub fn terminate(&mut self, member: usize) -> ExitStatus {
         let process = self.processes[member].as_ref().expect("it runs");

@@ -111,3 +111,28 @@ fn what_is_refused_changes_nothing_and_a_server_that_never_came_can_leave() {
     client.send(9, &late);
     assert_eq!(client.reply(OpCode::Reconfig).0.err, Some(ErrorCode::BadVersion));
 }
+
+/// The lowest of them, which begins ensembles, as well as another.
+#[test]
+fn a_blank_disk_in_the_place_of_a_lost_one_says_how_it_is_brought_in() {
+    for lost in [0, 2] {
+        let mut members = Members::start_configured(ENABLED);
+        let mut client = client(&members, 1);
+        client.call(raw::create("/before", "data", 0)).unwrap();
+        let ports = lines(client.call(raw::get("/zookeeper/config"))).remove(lost);
+        // The client's port is in its own file only, and nobody is added without it.
+        let line = format!("{ports};{}", members.client(lost));
+        members.kill(lost);
+        members.lose_disk(lost);
+        members.start_again(lost);
+        let remove = format!("reconfig -remove {}", lost + 1);
+        wait_until("its log says what to do", || members.log(lost).contains(&remove));
+        assert_eq!(mode(&members, lost), "none");
+
+        client.call(reconfig(None, Some(&(lost + 1).to_string()))).unwrap();
+        client.call(reconfig(Some(&line), None)).unwrap();
+        members.wait_serving(lost);
+        let (mut there, _) = Raw::connect(members.client(lost));
+        assert_eq!(raw::data_of(there.call(raw::get("/before"))).0, "data");
+    }
+}
