@@ -1,5 +1,6 @@
 //! What openraft sends to other members, over a [`Transport`].
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -43,12 +44,13 @@ const RETRY_FIRST: [Duration; 3] =
 pub struct Network<R> {
     member: Arc<Member>,
     transport: Arc<dyn Transport>,
+    away: Arc<Away>,
     runtime: PhantomData<fn() -> R>,
 }
 
 impl<R> Network<R> {
     pub fn new(member: Arc<Member>, transport: Arc<dyn Transport>) -> Network<R> {
-        Network { member, transport, runtime: PhantomData }
+        Network { member, transport, away: Arc::default(), runtime: PhantomData }
     }
 }
 
@@ -59,6 +61,7 @@ impl<R: AsyncRuntime> RaftNetworkFactory<TypeConfig<R>> for Network<R> {
         PeerClient {
             member: self.member.clone(),
             transport: self.transport.clone(),
+            away: self.away.clone(),
             target: MemberId(target),
             node: node.clone(),
             idle: Arc::default(),
@@ -71,11 +74,30 @@ impl<R: AsyncRuntime> RaftNetworkFactory<TypeConfig<R>> for Network<R> {
 pub struct PeerClient<R> {
     member: Arc<Member>,
     transport: Arc<dyn Transport>,
+    away: Arc<Away>,
     target: MemberId,
     node: PeerNode,
     /// An append stream on which nothing is under way.
     idle: Arc<Mutex<Option<FrameStream>>>,
     runtime: PhantomData<fn() -> R>,
+}
+
+/// Members that could not be reached when they were last tried. That is many times a second, and openraft would log each.
+#[derive(Default)]
+struct Away(Mutex<BTreeSet<MemberId>>);
+
+impl Away {
+    /// Logs that a member is away, with what its first failure says, and that it is back.
+    fn note(&self, member: MemberId, node: &PeerNode, error: Option<&io::Error>) {
+        let mut away = self.0.lock();
+        match error {
+            Some(error) if away.insert(member) => {
+                tracing::warn!(to = %node, error = error as &dyn std::error::Error, "cannot reach a member");
+            }
+            None if away.remove(&member) => tracing::info!(to = %node, "reached a member again"),
+            _ => {}
+        }
+    }
 }
 
 impl<R: AsyncRuntime> PeerClient<R> {
@@ -85,6 +107,7 @@ impl<R: AsyncRuntime> PeerClient<R> {
 
     async fn open(&self, kind: StreamKind) -> io::Result<FrameStream> {
         let opened = self.transport.open(self.node.clone(), self.hello(kind)?).await;
+        self.away.note(self.target, &self.node, opened.as_ref().err());
         opened.inspect_err(|error| self.member.hear_refusal(error))
     }
 

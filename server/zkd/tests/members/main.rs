@@ -154,3 +154,28 @@ fn a_leader_whose_disk_hangs_is_replaced_and_ends() {
     back.call(sync()).unwrap();
     assert_eq!(raw::data_of(back.call(raw::get("/w"))).0, (written - 1).to_string());
 }
+
+/// It is tried eighteen times a second.
+#[test]
+fn the_log_says_once_that_a_member_is_away_and_that_it_is_back() {
+    let mut members = Members::start();
+    let leader = members.leader();
+    let away = (leader + 1) % 3;
+    let before = members.log(leader).lines().count();
+    let log = |members: &Members| -> Vec<String> {
+        members.log(leader).lines().skip(before).map(str::to_owned).collect()
+    };
+    members.kill(away);
+    std::thread::sleep(Duration::from_secs(2));
+    let said = log(&members);
+    let name = format!("server.{}", away + 1);
+    assert!(
+        matches!(&said[..], [line] if line.contains("cannot reach") && line.contains(&name)),
+        "{said:#?}"
+    );
+    members.start_again(away);
+    members.wait_serving(away);
+    let said = log(&members);
+    let back = said.iter().filter(|line| line.contains("reached a member again") && line.contains(&name));
+    assert_eq!(back.count(), 1, "{said:#?}");
+}
