@@ -15,6 +15,9 @@ use crate::control::{Control, new_session};
 use crate::program::{Action, AsWho, Program, Step};
 use crate::show::{Asked, Message, Names};
 
+/// Noted when a session was taken up again and the connection that spoke for it before was not hung up.
+pub const LEFT_OPEN: &str = "the connection before goes on";
+
 /// Below what servers grant, so the shortest that there is.
 const SHORTEST_MS: i32 = 1;
 
@@ -243,7 +246,7 @@ impl Client {
                         }
                         Next::HungUp => break,
                         Next::Silent => {
-                            self.note("the connection before goes on");
+                            self.note(LEFT_OPEN);
                             break;
                         }
                     }
