@@ -22,7 +22,7 @@ struct Find {
     mutant: &'static str,
     oracle: &'static str,
     seed: u64,
-    /// Its name, and by which oracle it finds the mutant.
+    /// The oracle by which it finds the mutant, and its name.
     script: Option<(&'static str, &'static str)>,
 }
 
